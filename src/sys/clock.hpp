@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "sys/signal.hpp"
+
+#include <ctime>
+
+#include <cstdint>
+
+namespace sigrun::sys {
+
+inline constexpr std::int64_t never = INT64_MAX;  // a deadline that does not come
+
+/// CLOCK_MONOTONIC in nanoseconds. POSIX lists clock_gettime() as async-signal-safe; it goes
+/// through the vDSO and cannot fail for this clock.
+SIGRUN_SIGNAL_SAFE inline std::int64_t now_ns() noexcept {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+SIGRUN_SIGNAL_SAFE constexpr timespec64 to_timespec(std::int64_t ns) noexcept {
+  return ns <= 0 ? timespec64{0, 0} : timespec64{ns / 1'000'000'000, ns % 1'000'000'000};
+}
+
+}  // namespace sigrun::sys
