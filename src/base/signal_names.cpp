@@ -33,8 +33,14 @@ constexpr bool same(std::string_view a, std::string_view b) noexcept {
   return true;
 }
 
+// substr() would throw, and the zone has no exceptions.
+constexpr std::string_view after(std::string_view text, std::size_t count) noexcept {
+  text.remove_prefix(count);
+  return text;
+}
+
 constexpr bool begins(std::string_view text, std::string_view head) noexcept {
-  return text.size() >= head.size() && same(text.substr(0, head.size()), head);
+  return text.size() >= head.size() && same({text.data(), head.size()}, head);
 }
 
 // Decimal digits only, at most four of them; -1 for anything else.
@@ -100,20 +106,20 @@ int parse_signal(std::string_view text) noexcept {
   if (begins(text, "RTMIN")) {
     text.remove_prefix(5);
     if (text.empty()) return signal_rt_min;
-    const int offset = text[0] == '+' ? number(text.substr(1)) : -1;
+    const int offset = text[0] == '+' ? number(after(text, 1)) : -1;
     return offset < 0 ? 0 : in_range(signal_rt_min + offset, signal_rt_min);
   }
   if (begins(text, "RTMAX")) {
     text.remove_prefix(5);
     if (text.empty()) return signal_rt_max;
-    const int offset = text[0] == '-' ? number(text.substr(1)) : -1;
+    const int offset = text[0] == '-' ? number(after(text, 1)) : -1;
     return offset < 0 ? 0 : in_range(signal_rt_max - offset, signal_rt_min);
   }
   if (same(text, "POLL")) return SIGIO;
   if (same(text, "CLD")) return SIGCHLD;
   if (same(text, "IOT")) return SIGABRT;
   for (int signo = 1; signo < 32; ++signo) {
-    if (same(text, names[signo].substr(3))) return signo;
+    if (same(text, after(names[signo], 3))) return signo;
   }
   return 0;
 }

@@ -13,20 +13,20 @@ namespace sigrun::base {
 template <std::size_t Size>
 class text_buffer {
  public:
-  SIGRUN_SIGNAL_SAFE text_buffer& add(std::string_view text) noexcept {
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add(std::string_view text) noexcept {
     for (const char c : text) put(c);
     return *this;
   }
-  SIGRUN_SIGNAL_SAFE text_buffer& add(std::int64_t number) noexcept {
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add(std::int64_t number) noexcept {
     if (number >= 0) return add_unsigned(static_cast<std::uint64_t>(number), 10);
     put('-');
     return add_unsigned(~static_cast<std::uint64_t>(number) + 1, 10);
   }
-  SIGRUN_SIGNAL_SAFE text_buffer& add(int number) noexcept { return add(std::int64_t{number}); }
-  SIGRUN_SIGNAL_SAFE text_buffer& add_hex(std::uint64_t number) noexcept {
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add(int number) noexcept { return add(std::int64_t{number}); }
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add_hex(std::uint64_t number) noexcept {
     return add("0x").add_unsigned(number, 16);
   }
-  SIGRUN_SIGNAL_SAFE text_buffer& add_unsigned(std::uint64_t number, unsigned base) noexcept {
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add_unsigned(std::uint64_t number, unsigned base) noexcept {
     char digits[24];
     std::size_t count = 0;
     do {
@@ -36,10 +36,10 @@ class text_buffer {
     while (count != 0) put(digits[--count]);
     return *this;
   }
-  SIGRUN_SIGNAL_SAFE std::string_view view() const noexcept { return {bytes_, length_}; }
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE std::string_view view() const noexcept { return {bytes_, length_}; }
 
  private:
-  void put(char c) noexcept {
+  [[gnu::always_inline]] void put(char c) noexcept {
     if (length_ < Size) bytes_[length_++] = c;
   }
   std::size_t length_ = 0;

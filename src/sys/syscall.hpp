@@ -11,7 +11,7 @@
 namespace sigrun::sys {
 
 template <class T>
-SIGRUN_SIGNAL_SAFE inline long word(T value) noexcept {
+[[gnu::always_inline]] SIGRUN_SIGNAL_SAFE inline long word(T value) noexcept {
   if constexpr (requires { static_cast<long>(value); }) {
     return static_cast<long>(value);
   } else {
@@ -19,8 +19,10 @@ SIGRUN_SIGNAL_SAFE inline long word(T value) noexcept {
   }
 }
 
+// Inlined always, as every template of the zone: a weak copy in another module, built with other
+// flags, must never be the one the linker keeps.
 template <class... Args>
-SIGRUN_SIGNAL_SAFE inline long call(long number, Args... args) noexcept {
+[[gnu::always_inline]] SIGRUN_SIGNAL_SAFE inline long call(long number, Args... args) noexcept {
   static_assert(sizeof...(Args) <= 6);
   const long a[7] = {word(args)..., 0};
   return sigrun_syscall6(number, a[0], a[1], a[2], a[3], a[4], a[5]);

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sigsafe/event_queue.hpp"
+
+namespace sigrun::sigsafe {
+
+void event_queue::init(queue_slot* slots, std::uint32_t capacity) noexcept {
+  slots_ = slots;
+  mask_ = capacity - 1;
+  for (std::uint32_t i = 0; i < capacity; ++i) slots_[i].turn.store(i, std::memory_order_relaxed);
+}
+
+bool event_queue::push(const signal_event& event, std::uint32_t& used) noexcept {
+  std::uint64_t position = tail_.load();
+  queue_slot* slot;
+  for (;;) {
+    slot = &slots_[position & mask_];
+    const auto distance = static_cast<std::int64_t>(slot->turn.load() - position);
+    if (distance == 0) {
+      if (tail_.compare_exchange_weak(position, position + 1)) break;
+    } else if (distance < 0) {
+      return false;
+    } else {
+      position = tail_.load();
+    }
+  }
+  slot->event = event;
+  // Release pairs with the acquire load in pop(): the copy is seen with the turn.
+  slot->turn.store(position + 1, std::memory_order_release);
+  used = static_cast<std::uint32_t>(position + 1 - head_.load(std::memory_order_relaxed));
+  return true;
+}
+
+void event_queue::merge(const signal_event& event) noexcept {
+  overflow_slot& slot = overflow_[event.signo];
+  slot.count.fetch_add(1);
+  std::uint32_t expected = vacant;
+  if (slot.state.compare_exchange_strong(expected, writing)) {
+    slot.first = event;
+    slot.state.store(written);
+  }
+  overflowed_.fetch_or(signal_set::of(event.signo).bits());
+}
+
+bool event_queue::pop(signal_event& event) noexcept {
+  const std::uint64_t position = head_.load(std::memory_order_relaxed);
+  queue_slot& slot = slots_[position & mask_];
+  if (slot.turn.load(std::memory_order_acquire) != position + 1) return pop_overflow(event);
+  event = slot.event;
+  slot.turn.store(position + mask_ + 1);
+  head_.store(position + 1);
+  return true;
+}
+
+bool event_queue::pop_overflow(signal_event& event) noexcept {
+  while (const int signo = signal_set{overflowed_.load()}.first()) {
+    overflow_slot& slot = overflow_[signo];
+    overflowed_.fetch_and(~signal_set::of(signo).bits());
+    if (slot.state.load() == writing) {
+      // Its handler is between two stores; it sets the bit again when it is done.
+      continue;
+    }
+    const bool has_record = slot.state.load() == written;
+    if (has_record) event = slot.first;
+    const std::uint32_t count = slot.count.exchange(0);
+    slot.state.store(vacant);
+    if (count == 0) continue;
+    if (!has_record) {
+      event = signal_event{};
+      event.signo = signo;
+    }
+    event.count = count;
+    event.merged = count > 1 || !has_record;
+    return true;
+  }
+  return false;
+}
+
+bool event_queue::empty() const noexcept {
+  const std::uint64_t position = head_.load();
+  return slots_[position & mask_].turn.load() != position + 1 && overflowed_.load() == 0;
+}
+
+}  // namespace sigrun::sigsafe

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sigsafe/intake.hpp"
+
+#include "arch/sigtramp.hpp"
+#include "sigsafe/thread_block.hpp"
+#include "sys/futex.hpp"
+
+namespace sigrun::sigsafe {
+namespace {
+
+constinit intake instance;
+
+}  // namespace
+
+intake& the_intake() noexcept { return instance; }
+
+void send_control(int tid) noexcept {
+  siginfo_t info{};
+  info.si_signo = control_signal;
+  info.si_code = control_code;
+  sys::rt_tgsigqueueinfo(instance.pid, tid, control_signal, &info);
+}
+
+bool is_control(const siginfo_t& info) noexcept {
+  // Only a thread of this process can set this code (or a process that may send us anything, and
+  // then gains a spurious look at an empty queue). The stand-by timer has SI_TIMER.
+  return info.si_signo == control_signal &&
+         (info.si_code == control_code ||
+          (info.si_code == SI_TIMER && info.si_value.sival_ptr == &instance));
+}
+
+void nudge() noexcept {
+  const std::uint64_t before = instance.consumer.exchange(consumer_word(news, 0));
+  switch (static_cast<consumer_state>(before & 0xffffffffU)) {
+    case awake:
+    case news:
+      return;
+    case asleep_futex: {
+      // When this is a handler on the sleeper itself, its futex_wait sees the changed word.
+      const thread_block* self = current_thread();
+      if (self != nullptr && self->tid == static_cast<int>(before >> 32)) return;
+      const auto* word = reinterpret_cast<const std::atomic<std::uint32_t>*>(&instance.consumer);
+      sys::futex_wake(*word, 1);
+      return;
+    }
+    case asleep_wait:
+      send_control(static_cast<int>(before >> 32));
+      return;
+  }
+}
+
+bool sigsend(const signal_event& event, bool merge) noexcept {
+  std::uint32_t used = 0;
+  if (instance.queue.push(event, used)) {
+    std::uint64_t high = instance.count.queue_high_water.load(std::memory_order_relaxed);
+    while (used > high &&
+           !instance.count.queue_high_water.compare_exchange_weak(high, used)) {
+    }
+  } else if (merge) {
+    instance.queue.merge(event);
+    instance.count.merged.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    return false;
+  }
+  nudge();
+  return true;
+}
+
+bool request_mask(int tid, signal_set open, signal_set close,
+                  mask_request::phases phase) noexcept {
+  for (mask_request& request : instance.requests) {
+    std::uint32_t expected = mask_request::vacant;
+    if (request.phase.load(std::memory_order_relaxed) != mask_request::vacant ||
+        !request.phase.compare_exchange_strong(expected, mask_request::filling)) {
+      continue;
+    }
+    request.tid.store(tid);
+    request.open.store(open.bits());
+    request.close.store(close.bits());
+    if (phase == mask_request::held_back) instance.held_back_count.fetch_add(1);
+    request.phase.store(phase);
+    if (phase == mask_request::requested) send_control(tid);
+    return true;
+  }
+  return false;
+}
+
+void release_held_back() noexcept {
+  if (instance.held_back_count.load() == 0) return;
+  for (mask_request& request : instance.requests) {
+    std::uint32_t expected = mask_request::held_back;
+    if (!request.phase.compare_exchange_strong(expected, mask_request::filling)) continue;
+    instance.held_back_count.fetch_sub(1);
+    const int tid = request.tid.load();
+    request.phase.store(mask_request::requested);
+    siginfo_t info{};
+    info.si_signo = control_signal;
+    info.si_code = control_code;
+    if (sys::failed(sys::rt_tgsigqueueinfo(instance.pid, tid, control_signal, &info))) {
+      request.phase.store(mask_request::vacant);  // the thread has ended
+    }
+  }
+}
+
+sys::kernel_sigaction our_action() noexcept {
+  sys::kernel_sigaction action;
+  action.handler = reinterpret_cast<std::uintptr_t>(&sigrun_sigtramp);
+  action.flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+#if defined(__x86_64__)
+  action.flags |= sys::flag_restorer;
+  action.restorer = reinterpret_cast<std::uintptr_t>(&sigrun_sigreturn__sigaction);
+#endif
+  // No handler nests in a handler, faults excepted: those must always be able to report.
+  action.mask = signal_set::all() -
+                signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGKILL, SIGSTOP);
+  return action;
+}
+
+bool is_ours(const sys::kernel_sigaction& action) noexcept {
+  return action.handler == reinterpret_cast<std::uintptr_t>(&sigrun_sigtramp);
+}
+
+}  // namespace sigrun::sigsafe

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Everything a handler may look at. One object in static storage, constant-initialised; module
+// signal fills it in before the first handler is installed and is the only other writer.
+//
+// `consumer` says how the thread that dispatches is to be told that the queue has something:
+//
+//   state           means                                       next, and who moves it
+//   awake           it will look at the queue before it sleeps  news (handler), asleep_* (itself)
+//   news            something came since its last look          awake (itself)
+//   asleep_futex    sleeps in futex_wait on this word           news (handler, which wakes it)
+//   asleep_wait     sleeps in rt_sigtimedwait, tid beside it    news (handler, which sends control)
+//
+// Invariants:
+//  (1) A handler pushes first and moves `consumer` second; the dispatcher moves it to awake first
+//      and looks second. So nothing stays in a queue whose dispatcher sleeps.
+//  (2) Only one wake is owed per sleep: leaving asleep_* is one exchange.
+//  (3) A control signal that finds its thread no longer waiting is passed on by its handler when
+//      `consumer` says news: see control_arrived() in sighandler.cpp.
+//
+// tests/models/intake.pml checks (1) to (3).
+#pragma once
+
+#include "sigsafe/event_queue.hpp"
+#include "sys/signal.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigrun::sigsafe {
+
+/// si_code of a control signal (SIGURG) between threads of the runtime. No sender outside the
+/// process can be taken for it: see is_control().
+inline constexpr int control_signal = SIGURG;
+inline constexpr int control_code = -0x5347;
+
+enum consumer_state : std::uint32_t { awake, news, asleep_futex, asleep_wait };
+
+constexpr std::uint64_t consumer_word(consumer_state state, int tid) noexcept {
+  return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(tid)) << 32) | state;
+}
+
+/// A wish that a thread's mask be edited by a handler on that thread.
+struct mask_request {
+  enum phases : std::uint32_t { vacant, filling, held_back, requested };
+  std::atomic<std::uint32_t> phase;
+  std::atomic<int> tid;
+  std::atomic<std::uint64_t> open;
+  std::atomic<std::uint64_t> close;
+};
+inline constexpr unsigned mask_requests_max = 256;
+
+struct counters {
+  std::atomic<std::uint64_t> by_wait, by_handler, injected, dispatched, merged, dropped, held_back,
+      unclaimed, queue_high_water, foreign_child, control;
+};
+
+struct intake {
+  std::atomic<bool> running{false};
+  int pid = 0;
+  std::atomic<int> standby_tid{0};  // the runtime's own duty thread
+
+  std::atomic<std::uint64_t> wanted{0};   // bit n-1: a subscription exists
+  std::atomic<std::uint64_t> chain_before{0};
+  std::atomic<std::uint64_t> chain_after{0};
+  std::atomic<std::uint64_t> installed{0};  // signals whose handler is ours
+  std::atomic<bool> pipe_by_fd{false};
+  std::atomic<bool> quit_dumps{false};
+  /// The disposition before ours, by signal number; valid where `installed` has the bit.
+  sys::kernel_sigaction original[signal_max + 1]{};
+
+  event_queue queue;
+  std::atomic<std::uint64_t> consumer{0};
+  mask_request requests[mask_requests_max]{};
+  /// Number of requests in phase held_back; the dispatcher looks when the queue is empty.
+  std::atomic<std::uint32_t> held_back_count{0};
+  counters count{};
+  void (*dump)() noexcept = nullptr;  // what SIGQUIT writes; set once, signal-safe
+};
+
+SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;
+
+/// Puts an event in the queue and sees that somebody dispatches it. `merge` decides what becomes
+/// of it when the ring is full: true counts it in its overflow slot. False: the ring was full and
+/// nothing was done.
+SIGRUN_SIGNAL_SAFE bool sigsend(const signal_event& event, bool merge) noexcept;
+
+/// Tells the dispatcher to look.
+SIGRUN_SIGNAL_SAFE void nudge() noexcept;
+
+SIGRUN_SIGNAL_SAFE void send_control(int tid) noexcept;
+SIGRUN_SIGNAL_SAFE bool is_control(const siginfo_t& info) noexcept;
+
+/// Asks for a mask edit on a thread. False: all request slots are in use.
+SIGRUN_SIGNAL_SAFE bool request_mask(int tid, signal_set open, signal_set close,
+                                     mask_request::phases phase) noexcept;
+
+/// The queue has been drained: lets every thread whose signals were held back have them again.
+void release_held_back() noexcept;
+
+/// The kernel's action structure that enters through sigtramp.
+sys::kernel_sigaction our_action() noexcept;
+SIGRUN_SIGNAL_SAFE bool is_ours(const sys::kernel_sigaction& action) noexcept;
+
+}  // namespace sigrun::sigsafe

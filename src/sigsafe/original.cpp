@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sigsafe/original.hpp"
+
+#include "sigsafe/intake.hpp"
+#include "sigsafe/thread_block.hpp"
+
+namespace sigrun::sigsafe {
+
+signal_set original_thread_mask(signal_set current) noexcept {
+  const thread_block* self = current_thread();
+  return self == nullptr ? current : current - signal_set{self->closed.load()};
+}
+
+sys::kernel_sigaction original_action(int signo) noexcept {
+  sys::kernel_sigaction now;
+  sys::rt_sigaction(signo, nullptr, &now);
+  const intake& in = the_intake();
+  return is_ours(now) && signal_set{in.installed.load()}.has(signo) ? in.original[signo] : now;
+}
+
+void restore_dispositions() noexcept {
+  const intake& in = the_intake();
+  signal_set{in.installed.load()}.for_each([&in](int signo) {
+    sys::kernel_sigaction now;
+    sys::rt_sigaction(signo, nullptr, &now);
+    if (is_ours(now)) sys::rt_sigaction(signo, &in.original[signo], nullptr);
+  });
+}
+
+void forget_runtime() noexcept {
+  intake& in = the_intake();
+  in.running.store(false);
+  in.wanted.store(0);
+  in.installed.store(0);
+  in.chain_before.store(0);
+  in.chain_after.store(0);
+  in.consumer.store(consumer_word(awake, 0));
+  in.held_back_count.store(0);
+  for (mask_request& request : in.requests) request.phase.store(mask_request::vacant);
+  set_current_thread(nullptr);
+}
+
+}  // namespace sigrun::sigsafe

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What runs between sigtramp and the queue. All signals but faults are blocked here, so nothing
+// nests. The order of questions:
+//   is the kernel's frame sane?  am I in a forked child?  is it a control signal?
+//   does anybody subscribe (queue it)?  is there an older handler to chain to?
+//   is it SIGPIPE or SIGQUIT under the runtime's rules?  else: the disposition before ours.
+#include "arch/machine_context.hpp"
+#include "arch/sigtramp.hpp"
+#include "base/expect.hpp"
+#include "sigsafe/decode.hpp"
+#include "sigsafe/die.hpp"
+#include "sigsafe/intake.hpp"
+#include "sigsafe/thread_block.hpp"
+#include "sys/clock.hpp"
+#include "sys/file.hpp"
+
+#include <cerrno>
+
+namespace sigrun::sigsafe {
+namespace {
+
+// The frame is the kernel's if both structures lie just above the stack pointer it entered with,
+// the siginfo is of this signal, and the stack is the one that this thread should be on.
+bool frame_is_sane(int signo, const siginfo_t* info, const ucontext_t* context,
+                   const void* stack_pointer) noexcept {
+  constexpr std::uint64_t frame_max = 64 * 1024;  // AMX and SVE states included
+  const auto sp = reinterpret_cast<std::uint64_t>(stack_pointer);
+  const auto i = reinterpret_cast<std::uint64_t>(info);
+  const auto c = reinterpret_cast<std::uint64_t>(context);
+  if (i - sp > frame_max || c - sp > frame_max) return false;
+  if (!signal_set::valid(signo) || info->si_signo != signo) return false;
+  const thread_block* self = current_thread();
+  if (self == nullptr || self->stack_low == nullptr) return true;
+  return sp - reinterpret_cast<std::uint64_t>(self->stack_low) <= self->stack_size;
+}
+
+void edit_mask(thread_block* self, ucontext_t& context) noexcept {
+  intake& in = the_intake();
+  std::uint64_t& mask = arch::context_mask(context);
+  const int tid = self != nullptr ? self->tid : sys::gettid();
+  for (mask_request& request : in.requests) {
+    if (request.phase.load() != mask_request::requested || request.tid.load() != tid) continue;
+    const std::uint64_t open = request.open.load();
+    const std::uint64_t close = request.close.load() & ~mask;
+    mask = (mask & ~open) | close;
+    if (self != nullptr) self->closed.store((self->closed.load() & ~open) | close);
+    request.phase.store(mask_request::vacant);
+  }
+}
+
+// A control signal asks its thread to edit its mask, or to wake from rt_sigtimedwait. When it came
+// too early or too late for the wait, it is kept for the wait or passed on.
+void control_arrived(ucontext_t& context) noexcept {
+  intake& in = the_intake();
+  in.count.control.fetch_add(1, std::memory_order_relaxed);
+  thread_block* self = current_thread();
+  edit_mask(self, context);
+  if (self != nullptr && self->waits.load()) {
+    arch::context_mask(context) |= signal_set::of(control_signal).bits();
+    self->control_held.store(true);
+    send_control(self->tid);
+    return;
+  }
+  if ((in.consumer.load() & 0xffffffffU) == news) {
+    const int standby = in.standby_tid.load();
+    if (standby != 0 && (self == nullptr || self->tid != standby)) send_control(standby);
+  }
+}
+
+void call_original(int signo, siginfo_t* info, void* context) noexcept {
+  const sys::kernel_sigaction& original = the_intake().original[signo];
+  if (original.handler <= sys::handler_ignore) return;
+  // The foreign handler may do anything that is allowed in a handler, errno included.
+  if ((original.flags & SA_SIGINFO) != 0) {
+    reinterpret_cast<void (*)(int, siginfo_t*, void*)>(original.handler)(signo, info, context);
+  } else {
+    reinterpret_cast<void (*)(int)>(original.handler)(signo);
+  }
+}
+
+// In a child made by fork, vfork or clone the queue is the parent's, or a copy of it: the signal
+// must be treated as if the runtime had never been.
+void in_a_child(int signo, const siginfo_t& info) noexcept {
+  const sys::kernel_sigaction& original = the_intake().original[signo];
+  sys::rt_sigaction(signo, &original, nullptr);
+  siginfo_t copy = info;
+  if (sys::failed(sys::rt_tgsigqueueinfo(sys::getpid(), sys::gettid(), signo, &copy))) {
+    sys::kill(sys::getpid(), signo);
+  }
+}
+
+// The queue is full, or nearly: a real-time signal stays in the kernel, which keeps every one of
+// them with its value. `taken` says that this one has been queued already.
+void hold_back(int signo, const siginfo_t& info, ucontext_t& context, bool taken) noexcept {
+  intake& in = the_intake();
+  const int tid = sys::gettid();
+  const signal_set set = signal_set::of(signo);
+  const bool registered = request_mask(tid, set, {}, mask_request::held_back);
+  if (registered) {
+    arch::context_mask(context) |= set.bits();
+    in.count.held_back.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (taken) return;
+  if (!registered || sys::failed(sys::rt_tgsigqueueinfo(in.pid, tid, signo, &info))) {
+    in.count.dropped.fetch_add(1, std::memory_order_relaxed);
+    in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+void queue_signal(int signo, const siginfo_t& info, ucontext_t& context) noexcept {
+  intake& in = the_intake();
+  signal_event event;
+  decode(info, event);
+  const thread_block* self = current_thread();
+  event.tid = self != nullptr ? self->tid : 0;
+  event.at.taken = sys::now_ns();
+  event.at.queued = event.at.taken;
+  const bool real_time = signo >= signal_rt_min;
+  std::uint32_t used = 0;
+  if (in.queue.push(event, used)) {
+    in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
+    std::uint64_t high = in.count.queue_high_water.load(std::memory_order_relaxed);
+    while (used > high && !in.count.queue_high_water.compare_exchange_weak(high, used)) {
+    }
+    // From three quarters on, so that other threads in handlers still find room.
+    if (real_time && used >= in.queue.capacity() / 4 * 3) hold_back(signo, info, context, true);
+  } else if (real_time) {
+    hold_back(signo, info, context, false);
+  } else {
+    in.queue.merge(event);
+    in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
+    in.count.merged.fetch_add(1, std::memory_order_relaxed);
+  }
+  nudge();
+}
+
+// SIGPIPE: the interrupted context is that of the write that failed, whose first argument is the
+// fd on amd64. arm64's result register is the argument's, so there every SIGPIPE is only EPIPE.
+bool pipe_kills(const siginfo_t& info, const ucontext_t& context) noexcept {
+  if (info.si_code != SI_USER || info.si_pid != the_intake().pid) return true;  // was sent
+  const arch::interrupted at = arch::read_context(context);
+  return at.result == -EPIPE && (at.first_argument == 1 || at.first_argument == 2);
+}
+
+void unsubscribed(int signo, siginfo_t* info, void* context) noexcept {
+  intake& in = the_intake();
+  if (signo == SIGQUIT && in.quit_dumps.load()) {
+    if (in.dump != nullptr) in.dump();
+    die_by(signo, info);
+  }
+  const sys::kernel_sigaction& original = in.original[signo];
+  if (original.handler > sys::handler_ignore) {
+    call_original(signo, info, context);
+    return;
+  }
+  if (signo == SIGPIPE && in.pipe_by_fd.load()) {
+    if (pipe_kills(*info, *static_cast<ucontext_t*>(context))) die_by(signo, info);
+    return;
+  }
+  if (original.handler == sys::handler_ignore || signo == control_signal) return;
+  // A stop() is under way on another thread, or a foreign handler that was put over ours calls us
+  // after our last stop. It waits in the queue for the dispatcher, which knows.
+  queue_signal(signo, *info, *static_cast<ucontext_t*>(context));
+}
+
+}  // namespace
+}  // namespace sigrun::sigsafe
+
+using namespace sigrun;           // NOLINT: one function, and C linkage keeps it outside
+using namespace sigrun::sigsafe;  // NOLINT
+
+extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
+                                  const void* stack_pointer) noexcept {
+  auto* info = static_cast<siginfo_t*>(raw_info);
+  auto* context = static_cast<ucontext_t*>(raw_context);
+  base::expect(frame_is_sane(signo, info, context, stack_pointer),
+               "signal frame is corrupt or on the wrong stack; not resuming it");
+  const int saved_errno = errno;
+  intake& in = the_intake();
+  if (sys::getpid() != in.pid) [[unlikely]] {
+    // The counter is the child's copy, or after vfork the parent's, who wants to know.
+    in.count.foreign_child.fetch_add(1, std::memory_order_relaxed);
+    in_a_child(signo, *info);
+  } else if (is_control(*info)) {
+    control_arrived(*context);
+  } else if (signal_set{in.wanted.load()}.has(signo)) {
+    if (signal_set{in.chain_before.load()}.has(signo)) call_original(signo, info, context);
+    queue_signal(signo, *info, *context);
+    if (signal_set{in.chain_after.load()}.has(signo)) call_original(signo, info, context);
+  } else {
+    unsubscribed(signo, info, context);
+  }
+  errno = saved_errno;
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sigsafe/thread_block.hpp"
+
+namespace sigrun::sigsafe {
+namespace {
+
+// Initial-exec (a flag of this target), so that no handler ever enters the dynamic linker.
+constinit thread_local thread_block* here = nullptr;
+
+}  // namespace
+
+[[gnu::noinline]] thread_block* current_thread() noexcept { return here; }
+[[gnu::noinline]] void set_current_thread(thread_block* block) noexcept { here = block; }
+
+}  // namespace sigrun::sigsafe

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a handler knows about the thread it runs on. The only thread_local of the library.
+#pragma once
+
+#include "base/signal_safe.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigrun::sigsafe {
+
+struct thread_block {
+  int tid = 0;
+  /// Signals that the runtime blocked here and that were open before. Written by this thread,
+  /// in ordinary code or in its own handler; read by others.
+  std::atomic<std::uint64_t> closed{0};
+  /// The thread is in, or on its way into, rt_sigtimedwait with the duty or on stand-by: a control
+  /// signal that comes now must be left for the wait.
+  std::atomic<bool> waits{false};
+  /// A handler left SIGURG blocked so that the wait finds it; the waiter opens it again.
+  std::atomic<bool> control_held{false};
+  /// This thread's signal stack (gsignal); null for a thread the runtime did not make.
+  const unsigned char* stack_low = nullptr;
+  std::uint64_t stack_size = 0;
+  thread_block* next = nullptr;  // module signal's list of all blocks
+};
+
+/// The calling thread's block; nullptr on a thread that the runtime has not met. Never inlined, so
+/// that no caller keeps a thread's address across a switch to another thread.
+SIGRUN_SIGNAL_SAFE thread_block* current_thread() noexcept;
+SIGRUN_SIGNAL_SAFE void set_current_thread(thread_block* block) noexcept;
+
+}  // namespace sigrun::sigsafe
