@@ -116,8 +116,8 @@ void notify(const signal_chan& ch, std::initializer_list<int> signos,
             const notify_options& options = {});
 void notify(const signal_chan& ch, signal_set signos, const notify_options& options = {});
 template <class... Signos>
-  requires(std::is_convertible_v<Signos, int> && ...)
-void notify(const signal_chan& ch, Signos... signos) {
+requires(std::is_convertible_v<Signos, int>&&...) void notify(const signal_chan& ch,
+                                                              Signos... signos) {
   notify(ch, {static_cast<int>(signos)...}, notify_options{});
 }
 
@@ -218,8 +218,8 @@ struct signal_stats {
   std::uint64_t by_wait = 0;     ///< of them, taken in rt_sigtimedwait
   std::uint64_t by_handler = 0;  ///< of them, through sigtramp
   std::uint64_t dispatched = 0;
-  std::uint64_t merged = 0;   ///< into an earlier one, because the queue was full
-  std::uint64_t dropped = 0;  ///< because the queue was full and the kernel would not keep it
+  std::uint64_t merged = 0;     ///< into an earlier one, because the queue was full
+  std::uint64_t dropped = 0;    ///< because the queue was full and the kernel would not keep it
   std::uint64_t held_back = 0;  ///< times a real-time signal was left in the kernel (back-pressure)
   std::uint64_t unclaimed = 0;  ///< nobody subscribed any more: given to the disposition
   std::uint64_t queue_high_water = 0;
@@ -231,9 +231,9 @@ signal_stats stats() noexcept;
 /// One thing that is wrong with the process's signal set-up, in words.
 struct finding {
   enum class kind {
-    thread_steals,      ///< has a subscribed signal open and is not the runtime's
-    thread_blocks,      ///< blocks a subscribed signal that is sent to it alone
-    handler_replaced,   ///< somebody installed another handler for a subscribed signal
+    thread_steals,       ///< has a subscribed signal open and is not the runtime's
+    thread_blocks,       ///< blocks a subscribed signal that is sent to it alone
+    handler_replaced,    ///< somebody installed another handler for a subscribed signal
     no_alternate_stack,  ///< a handler of somebody else lacks SA_ONSTACK
   };
   kind what;

@@ -80,8 +80,8 @@ struct signal_event {
   std::uint32_t count = 1;
   std::int32_t pid = 0;  ///< sender, or the child; 0 from the kernel or another pid namespace
   std::uint32_t uid = 0;
-  std::int32_t tid = 0;         ///< thread that took the signal
-  std::uint64_t sequence = 0;   ///< process-wide, from 1, without holes, in the order taken
+  std::int32_t tid = 0;          ///< thread that took the signal
+  std::uint64_t sequence = 0;    ///< process-wide, from 1, without holes, in the order taken
   std::uint64_t value_bits = 0;  ///< si_value as a whole
   union details_union {
     std::uint64_t words[3];

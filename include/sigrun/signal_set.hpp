@@ -40,9 +40,18 @@ class signal_set {
   constexpr int first() const noexcept { return bits_ == 0 ? 0 : __builtin_ctzll(bits_) + 1; }
   constexpr int size() const noexcept { return __builtin_popcountll(bits_); }
 
-  constexpr signal_set& operator|=(signal_set o) noexcept { bits_ |= o.bits_; return *this; }
-  constexpr signal_set& operator&=(signal_set o) noexcept { bits_ &= o.bits_; return *this; }
-  constexpr signal_set& operator-=(signal_set o) noexcept { bits_ &= ~o.bits_; return *this; }
+  constexpr signal_set& operator|=(signal_set o) noexcept {
+    bits_ |= o.bits_;
+    return *this;
+  }
+  constexpr signal_set& operator&=(signal_set o) noexcept {
+    bits_ &= o.bits_;
+    return *this;
+  }
+  constexpr signal_set& operator-=(signal_set o) noexcept {
+    bits_ &= ~o.bits_;
+    return *this;
+  }
   friend constexpr signal_set operator|(signal_set a, signal_set b) noexcept { return a |= b; }
   friend constexpr signal_set operator&(signal_set a, signal_set b) noexcept { return a &= b; }
   friend constexpr signal_set operator-(signal_set a, signal_set b) noexcept { return a -= b; }

@@ -3,8 +3,8 @@
 
 #include "base/text.hpp"
 
-#include <csignal>
 #include <unistd.h>
+#include <csignal>
 
 namespace sigrun::base {
 

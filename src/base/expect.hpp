@@ -11,7 +11,8 @@ namespace sigrun::base {
 /// States what this library itself must have made true; kept in every build type. `what` is a
 /// constant, because nothing may be formatted here.
 SIGRUN_SIGNAL_SAFE inline void expect(bool holds, const char* what) noexcept {
-  if (!holds) [[unlikely]] fail(what);
+  if (!holds) [[unlikely]]
+    fail(what);
 }
 
 }  // namespace sigrun::base

@@ -64,6 +64,8 @@ struct code_name {
   std::string_view name;
 };
 
+// Two columns a line keep the table readable.
+// clang-format off
 constexpr code_name codes[] = {
     {0, SI_USER, "SI_USER"},           {0, SI_KERNEL, "SI_KERNEL"},
     {0, SI_QUEUE, "SI_QUEUE"},         {0, SI_TIMER, "SI_TIMER"},
@@ -93,6 +95,7 @@ constexpr code_name codes[] = {
     {SIGIO, 4, "POLL_ERR"},            {SIGIO, 5, "POLL_PRI"},
     {SIGIO, 6, "POLL_HUP"},            {SIGSYS, 1, "SYS_SECCOMP"},
     {SIGSYS, 2, "SYS_USER_DISPATCH"}};
+// clang-format on
 
 }  // namespace
 

@@ -22,11 +22,14 @@ class text_buffer {
     put('-');
     return add_unsigned(~static_cast<std::uint64_t>(number) + 1, 10);
   }
-  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add(int number) noexcept { return add(std::int64_t{number}); }
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add(int number) noexcept {
+    return add(std::int64_t{number});
+  }
   [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add_hex(std::uint64_t number) noexcept {
     return add("0x").add_unsigned(number, 16);
   }
-  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add_unsigned(std::uint64_t number, unsigned base) noexcept {
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE text_buffer& add_unsigned(std::uint64_t number,
+                                                                      unsigned base) noexcept {
     char digits[24];
     std::size_t count = 0;
     do {
@@ -36,7 +39,9 @@ class text_buffer {
     while (count != 0) put(digits[--count]);
     return *this;
   }
-  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE std::string_view view() const noexcept { return {bytes_, length_}; }
+  [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE std::string_view view() const noexcept {
+    return {bytes_, length_};
+  }
 
  private:
   [[gnu::always_inline]] void put(char c) noexcept {

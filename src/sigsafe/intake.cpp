@@ -53,8 +53,7 @@ bool sigsend(const signal_event& event, bool merge) noexcept {
   std::uint32_t used = 0;
   if (instance.queue.push(event, used)) {
     std::uint64_t high = instance.count.queue_high_water.load(std::memory_order_relaxed);
-    while (used > high &&
-           !instance.count.queue_high_water.compare_exchange_weak(high, used)) {
+    while (used > high && !instance.count.queue_high_water.compare_exchange_weak(high, used)) {
     }
   } else if (merge) {
     instance.queue.merge(event);
@@ -66,8 +65,7 @@ bool sigsend(const signal_event& event, bool merge) noexcept {
   return true;
 }
 
-bool request_mask(int tid, signal_set open, signal_set close,
-                  mask_request::phases phase) noexcept {
+bool request_mask(int tid, signal_set open, signal_set close, mask_request::phases phase) noexcept {
   for (mask_request& request : instance.requests) {
     std::uint32_t expected = mask_request::vacant;
     if (request.phase.load(std::memory_order_relaxed) != mask_request::vacant ||

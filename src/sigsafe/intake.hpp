@@ -60,7 +60,7 @@ struct intake {
   int pid = 0;
   std::atomic<int> standby_tid{0};  // the runtime's own duty thread
 
-  std::atomic<std::uint64_t> wanted{0};   // bit n-1: a subscription exists
+  std::atomic<std::uint64_t> wanted{0};  // bit n-1: a subscription exists
   std::atomic<std::uint64_t> chain_before{0};
   std::atomic<std::uint64_t> chain_after{0};
   std::atomic<std::uint64_t> installed{0};  // signals whose handler is ours

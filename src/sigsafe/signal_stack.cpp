@@ -25,8 +25,7 @@ long make_signal_stack(thread_block& self) noexcept {
   const long mapped = sys::call(SYS_mmap, nullptr, usable + page, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (sys::failed(mapped)) return mapped;
-  if (const long guarded = sys::call(SYS_mprotect, mapped, page, PROT_NONE);
-      sys::failed(guarded)) {
+  if (const long guarded = sys::call(SYS_mprotect, mapped, page, PROT_NONE); sys::failed(guarded)) {
     sys::call(SYS_munmap, mapped, usable + page);
     return guarded;
   }

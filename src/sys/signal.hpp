@@ -8,8 +8,8 @@
 
 #include <sigrun/signal_set.hpp>
 
-#include <csignal>
 #include <sys/syscall.h>
+#include <csignal>
 
 #include <cstdint>
 
