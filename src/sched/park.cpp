@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sched/park.hpp"
+
+#include "base/expect.hpp"
+#include "sys/clock.hpp"
+#include "sys/futex.hpp"
+#include "sys/signal.hpp"
+
+#include <cerrno>
+
+namespace sigrun::sched {
+
+bool parker::park_until(std::int64_t deadline_ns) noexcept {
+  std::uint32_t seen = running_state;
+  // acquire: pairs with the exchange in unpark, so that what the waker wrote before is visible.
+  if (!state_.compare_exchange_strong(seen, sleeping_state, std::memory_order_acquire)) {
+    base::expect(seen == notified_state, "parker: parked twice");
+    return true;
+  }
+  const sys::timespec64 at = sys::to_timespec(deadline_ns);
+  const sys::timespec64* deadline = deadline_ns == sys::never ? nullptr : &at;
+  for (;;) {
+    const long result = sys::futex_wait(state_, sleeping_state, deadline);
+    if (state_.load(std::memory_order_acquire) == notified_state) return true;
+    if (result != -ETIMEDOUT) continue;  // spurious, or a handler ran
+    seen = sleeping_state;
+    // (1) holds: a wake that slipped in between makes this fail, and is not a time-out.
+    return !state_.compare_exchange_strong(seen, running_state, std::memory_order_acquire);
+  }
+}
+
+void parker::unpark() noexcept {
+  const std::atomic<std::uint32_t>& word = state_;  // (2): only its address is used below
+  const std::uint32_t before = state_.exchange(notified_state, std::memory_order_acq_rel);
+  if (before == sleeping_state) {
+    sys::futex_wake(word, 1);
+  } else if ((before & 3) == leading_state) {
+    siginfo_t info{};
+    info.si_signo = SIGURG;
+    info.si_code = control_code;
+    info.si_pid = sys::getpid();
+    // ESRCH cannot matter: the thread has then seen `notified` and is gone.
+    sys::rt_tgsigqueueinfo(info.si_pid, static_cast<int>(before >> tid_shift), SIGURG, &info);
+  }
+}
+
+bool parker::begin_leading(int tid) noexcept {
+  std::uint32_t seen = running_state;
+  const std::uint32_t leading = leading_state | static_cast<std::uint32_t>(tid) << tid_shift;
+  if (state_.compare_exchange_strong(seen, leading, std::memory_order_acq_rel)) return true;
+  base::expect(seen == notified_state, "parker: led while it was parked");
+  return false;
+}
+
+bool parker::end_leading() noexcept {
+  std::uint32_t seen = state_.load(std::memory_order_acquire);
+  if (seen != notified_state &&
+      state_.compare_exchange_strong(seen, running_state, std::memory_order_acq_rel)) {
+    return false;
+  }
+  base::expect(seen == notified_state, "parker: changed while it led");
+  return true;
+}
+
+}  // namespace sigrun::sched

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One blocked caller. A parker lives on the stack of the thread that waits, is handed to whoever
+// may wake it, and is woken once.
+//
+//              park_until                     begin_leading(tid)
+//   running ───────────────▶ sleeping     running ──────────────▶ leading
+//      ▲  ◀──── time-out ───────┘            ▲  ◀── end_leading ─────┘
+//      │                                     │
+//      └────────────── reset ─────────────── notified ◀── unpark, from any of the other three
+//
+// The owner moves every edge but unpark, which any thread may call.
+//   (1) `notified` is sticky: only reset() leaves it, so a wake is never lost, whether it comes
+//       before the owner sleeps, while it sleeps, or while it gives up.
+//   (2) unpark() touches the parker in one exchange and never after it, because the owner may see
+//       `notified` at once and leave the stack frame. What it needs later, the futex's address and
+//       the leader's thread id, is a copy: the id is part of the exchanged word.
+//   (3) A parker that was given to a waker must not die before the owner has seen `notified`, or
+//       has made sure (under the lock that guards the waiter list) that no waker has it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace sigrun::sched {
+
+/// si_code of the SIGURG that gets a leading thread out of rt_sigtimedwait. Negative, so that the
+/// kernel accepts it, and far from the SI_… codes of signal(7).
+inline constexpr int control_code = -0x5347;
+
+class parker {
+ public:
+  parker() noexcept = default;
+  parker(const parker&) = delete;
+  parker& operator=(const parker&) = delete;
+
+  /// Sleeps until unpark(); true at once when that has come already. `deadline_ns` is absolute
+  /// CLOCK_MONOTONIC, sys::never for none; false when it passes first. Owner only.
+  bool park_until(std::int64_t deadline_ns) noexcept;
+
+  /// Wakes the owner. Any thread; the parker may be gone when this returns, see (2).
+  void unpark() noexcept;
+
+  /// From here on the owner, kernel thread `tid`, sits in rt_sigtimedwait with the signal duty and
+  /// is woken by a SIGURG of its own. False: it was notified already, and must not wait.
+  bool begin_leading(int tid) noexcept;
+
+  /// Ends that; true when it was notified. A wake that raced has left a SIGURG with control_code
+  /// pending on the thread, which the next wait takes and must pass over.
+  bool end_leading() noexcept;
+
+  bool notified() const noexcept {
+    return state_.load(std::memory_order_acquire) == notified_state;  // pairs with unpark
+  }
+
+  /// Makes the parker ready for the next wait. Owner only, when no waker has it any more.
+  void reset() noexcept { state_.store(running_state, std::memory_order_relaxed); }
+
+ private:
+  enum : std::uint32_t { running_state = 0, sleeping_state, leading_state, notified_state };
+  // A leader's thread id sits above the two bits of the state; the kernel's ids have 22 bits.
+  static constexpr int tid_shift = 2;
+
+  std::atomic<std::uint32_t> state_{running_state};
+};
+
+}  // namespace sigrun::sched
