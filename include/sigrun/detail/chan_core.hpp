@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What all channels have in common, whatever they carry: lock, waiters, life time, descriptor.
+// Users include <sigrun/chan.hpp>; nothing here is for them.
+//
+//             last handle goes, or close()               after the hook's closing()
+//   open ───────────────────────────────────▶ closing ─────────────────────────────▶ closed
+//
+//   (1) The channel's lock guards every member without a comment of its own. It is held for a few
+//       instructions and one move of a value, never while anybody parks or a hook runs.
+//   (2) A waiter is linked while it waits, and only under the lock. Who unlinks it decides its
+//       fate: a waker fills in `result` and then must unpark it; the owner (on time-out) is gone.
+//   (3) The owner of a waiter that a waker has unlinked does not return before it was unparked,
+//       even when its deadline has passed. Hence wakers may unpark after the unlock: the waiter,
+//       its slot and its parker are all still there (chan_wakes).
+//   (4) A waiter with a `claim` belongs to a wait on several channels: a waker that unlinks it must
+//       win claim 0 -> 1 before it touches slot or result, and otherwise forgets the waiter.
+//   (5) Receivers wait only while nothing can be received, senders only while there is no room; so
+//       never both, and a value never overtakes one that was sent before.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+namespace sigrun {
+
+/// How an operation on a channel ended.
+enum class chan_status : std::uint8_t {
+  ok,
+  closed,   ///< the channel is closed (and, for a receive, drained)
+  timeout,  ///< the deadline passed first
+};
+
+namespace detail {
+
+class chan_core;
+
+/// A deadline that does not come, and one that allows no wait at all. Others are absolute
+/// CLOCK_MONOTONIC nanoseconds.
+inline constexpr std::int64_t wait_for_ever = INT64_MAX;
+inline constexpr std::int64_t do_not_wait = INT64_MIN;
+
+/// What a feeder of channels may put between a channel and its receivers. The object must live as
+/// long as the process, because a receiver may be inside while set_hook() takes it away. Every
+/// function is called without the channel's lock, on any thread. Implement it in a final class.
+struct chan_hook {
+  /// Blocks a receiver in place of parking it. `parker` is a sched::parker*; returns as its
+  /// park_until does.
+  virtual bool wait(void* parker, std::int64_t deadline_ns) = 0;
+  /// Called by each receive that finds nothing, once and before it blocks, while polling is set.
+  virtual void poll() = 0;
+  /// Called once, by close() or by the last handle's end, before the channel counts as closed.
+  virtual void closing(chan_core& channel) = 0;
+  /// The descriptor that fd() gives out; -1 for the channel's own.
+  virtual int fd(chan_core& channel) = 0;
+
+ protected:
+  ~chan_hook() = default;
+};
+
+/// One blocked caller on one channel; on the caller's stack.
+struct chan_waiter {
+  chan_waiter* next = nullptr;
+  chan_waiter* prev = nullptr;
+  bool linked = false;
+  chan_status result = chan_status::timeout;
+  void* slot = nullptr;    ///< a receiver's std::optional<T>, a sender's T
+  void* parker = nullptr;  ///< sched::parker
+  std::atomic<std::uint32_t>* claim = nullptr;  ///< (4); nullptr: waits on this channel alone
+};
+
+/// First come, first served. Guarded by the channel's lock.
+class chan_waiters {
+ public:
+  bool empty() const noexcept { return first_ == nullptr; }
+  void push_back(chan_waiter& waiter) noexcept;
+  void unlink(chan_waiter& waiter) noexcept;
+  /// Unlinks and claims the first waiter that can be claimed; nullptr when there is none.
+  chan_waiter* claim_first() noexcept;
+
+ private:
+  chan_waiter* first_ = nullptr;
+  chan_waiter* last_ = nullptr;
+};
+
+/// Waiters that were given their result and are still to be unparked. Declared before the guard
+/// of the lock, so that it does so after the unlock; see (3). Links through the waiters, so it
+/// holds any number of them and never allocates.
+class chan_wakes {
+ public:
+  chan_wakes() noexcept = default;
+  chan_wakes(const chan_wakes&) = delete;
+  chan_wakes& operator=(const chan_wakes&) = delete;
+  ~chan_wakes() {
+    if (first_ != nullptr) wake_all();
+  }
+  void add(chan_waiter& waiter, chan_status result) noexcept {
+    waiter.result = result;
+    waiter.next = nullptr;
+    (last_ == nullptr ? first_ : last_->next) = &waiter;
+    last_ = &waiter;
+  }
+  bool empty() const noexcept { return first_ == nullptr; }
+  void wake_all() noexcept;
+
+ private:
+  chan_waiter* first_ = nullptr;
+  chan_waiter* last_ = nullptr;
+};
+
+class chan_core {
+ public:
+  /// A futex lock in four bytes: 0 free, 1 held, 2 held and somebody sleeps. Meets BasicLockable.
+  class mutex {
+   public:
+    void lock() noexcept {
+      std::uint32_t seen = 0;
+      // acquire pairs with the release of the unlock before.
+      if (!word_.compare_exchange_weak(seen, 1, std::memory_order_acquire)) lock_slowly();
+    }
+    void unlock() noexcept {
+      if (word_.exchange(0, std::memory_order_release) == 2) wake_one();
+    }
+
+   private:
+    void lock_slowly() noexcept;
+    void wake_one() noexcept;
+    std::atomic<std::uint32_t> word_{0};
+  };
+
+  chan_core(const chan_core&) = delete;
+  chan_core& operator=(const chan_core&) = delete;
+
+  mutex& lock() noexcept { return mutex_; }
+
+  // Two counts. The handles' end closes the channel; the memory's end deletes it. All handles
+  // together own one unit of memory; a feeder that must not keep the channel open owns memory only.
+  void add_handle() noexcept { handles_.fetch_add(1, std::memory_order_relaxed); }
+  void drop_handle() noexcept;
+  void add_memory() noexcept { memory_.fetch_add(1, std::memory_order_relaxed); }
+  void drop_memory() noexcept;
+
+  /// False when the channel was closed already, or is being closed.
+  bool close() noexcept;
+  /// Whether it counts as closed, without the lock. Once true, always true.
+  bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
+
+  /// Sets the hook, or with nullptr takes it away. False, and nothing is done, when a hook is to be
+  /// set and closing has begun: then closing() would never be called. Takes the lock.
+  bool set_hook(chan_hook* hook) noexcept;
+  chan_hook* hook() const noexcept { return hook_.load(std::memory_order_acquire); }
+  /// Whether receives that find nothing call the hook's poll().
+  void set_polling(bool on) noexcept { polling_.store(on, std::memory_order_release); }
+  bool wants_poll() const noexcept { return polling_.load(std::memory_order_acquire); }
+  /// Asks the hook to poll. Without the lock.
+  void poll_hook();
+
+  /// A descriptor that is readable while a receive would not block. Made by the first call; stays
+  /// the channel's. Throws std::system_error.
+  int fd();
+
+ protected:
+  explicit chan_core(std::size_t capacity) noexcept : capacity_(capacity) {}
+  virtual ~chan_core();
+
+  /// With the lock held: queues the caller in `list`, unlocks, waits, and returns its result. The
+  /// lock is not held on return.
+  chan_status wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
+                              std::int64_t deadline_ns) noexcept;
+
+  /// With the lock held: makes the descriptor, if there is one, say whether `readable`.
+  void update_fd(bool readable) noexcept {
+    if (fd_ >= 0 && readable != fd_readable_) write_fd(readable);
+  }
+  /// With the lock held: whether a receive would not block.
+  virtual bool readable() const noexcept = 0;
+
+  chan_waiters receivers_;
+  chan_waiters senders_;
+  const std::size_t capacity_;
+
+ private:
+  void write_fd(bool readable) noexcept;
+
+  mutex mutex_;
+  int fd_ = -1;
+  bool fd_readable_ = false;
+  bool closing_ = false;
+  std::atomic<bool> closed_{false};   // written under the lock
+  std::atomic<bool> polling_{false};  // no lock; release in set_polling, acquire in wants_poll
+  std::atomic<chan_hook*> hook_{nullptr};  // written under the lock
+  std::atomic<std::uint32_t> handles_{1};  // no lock
+  std::atomic<std::uint32_t> memory_{1};   // no lock
+};
+
+}  // namespace detail
+}  // namespace sigrun

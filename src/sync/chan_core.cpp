@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sigrun/detail/chan_core.hpp>
+
+#include "base/expect.hpp"
+#include "sched/park.hpp"
+#include "sys/clock.hpp"
+#include "sys/file.hpp"
+#include "sys/futex.hpp"
+
+#include <sys/eventfd.h>
+
+#include <system_error>
+
+namespace sigrun::detail {
+namespace {
+
+static_assert(wait_for_ever == sys::never);
+
+// Long enough to outlast the holder's few instructions on another CPU, short enough not to matter
+// when the holder was preempted.
+constexpr int lock_spins = 64;
+
+inline void cpu_pause() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------- the lock
+
+void chan_core::mutex::lock_slowly() noexcept {
+  for (int i = 0; i < lock_spins; ++i) {
+    std::uint32_t seen = word_.load(std::memory_order_relaxed);
+    if (seen == 0 && word_.compare_exchange_weak(seen, 1, std::memory_order_acquire)) return;
+    if (seen == 2) break;  // others sleep already, so the wait is a long one
+    cpu_pause();
+  }
+  // From here on 2 is left in the word although perhaps nobody else sleeps: one needless wake.
+  while (word_.exchange(2, std::memory_order_acquire) != 0) sys::futex_wait(word_, 2);
+}
+
+void chan_core::mutex::wake_one() noexcept { sys::futex_wake(word_, 1); }
+
+// ---------------------------------------------------------------------------------- the waiters
+
+void chan_waiters::push_back(chan_waiter& waiter) noexcept {
+  base::expect(!waiter.linked, "chan: a waiter queued twice");
+  waiter.linked = true;
+  waiter.next = nullptr;
+  waiter.prev = last_;
+  (last_ == nullptr ? first_ : last_->next) = &waiter;
+  last_ = &waiter;
+}
+
+void chan_waiters::unlink(chan_waiter& waiter) noexcept {
+  base::expect(waiter.linked, "chan: a waiter unlinked twice");
+  waiter.linked = false;
+  (waiter.prev == nullptr ? first_ : waiter.prev->next) = waiter.next;
+  (waiter.next == nullptr ? last_ : waiter.next->prev) = waiter.prev;
+}
+
+chan_waiter* chan_waiters::claim_first() noexcept {
+  while (first_ != nullptr) {
+    chan_waiter& waiter = *first_;
+    unlink(waiter);
+    if (waiter.claim == nullptr) return &waiter;
+    std::uint32_t unclaimed = 0;
+    if (waiter.claim->compare_exchange_strong(unclaimed, 1)) return &waiter;
+    // (4): another channel, or the owner's time-out, was first. The owner finds it unlinked.
+  }
+  return nullptr;
+}
+
+void chan_wakes::wake_all() noexcept {
+  while (first_ != nullptr) {
+    auto* parker = static_cast<sched::parker*>(first_->parker);
+    first_ = first_->next;  // before the unpark, after which the waiter may be gone
+    parker->unpark();
+  }
+  last_ = nullptr;
+}
+
+chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
+                                       std::int64_t deadline_ns) noexcept {
+  sched::parker parker;
+  waiter.parker = &parker;
+  list.push_back(waiter);
+  update_fd(readable());
+  chan_hook* hook = &list == &receivers_ ? hook_.load(std::memory_order_acquire) : nullptr;
+  mutex_.unlock();
+
+  const bool woken =
+      hook != nullptr ? hook->wait(&parker, deadline_ns) : parker.park_until(deadline_ns);
+  if (woken) return waiter.result;
+
+  {
+    const std::lock_guard guard(mutex_);
+    if (waiter.linked) {
+      list.unlink(waiter);
+      update_fd(readable());
+      return chan_status::timeout;
+    }
+  }
+  parker.park_until(sys::never);  // (3)
+  return waiter.result;
+}
+
+// -------------------------------------------------------------------------- life time and close
+
+chan_core::~chan_core() {
+  if (fd_ >= 0) sys::close(fd_);
+}
+
+void chan_core::drop_memory() noexcept {
+  // acq_rel: the last one sees what all others did to the channel.
+  if (memory_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+void chan_core::drop_handle() noexcept {
+  if (handles_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  close();
+  drop_memory();
+}
+
+bool chan_core::set_hook(chan_hook* hook) noexcept {
+  const std::lock_guard guard(mutex_);
+  if (closing_ && hook != nullptr) return false;
+  hook_.store(hook, std::memory_order_release);
+  return true;
+}
+
+void chan_core::poll_hook() {
+  if (chan_hook* const hook = hook_.load(std::memory_order_acquire)) hook->poll();
+}
+
+bool chan_core::close() noexcept {
+  chan_hook* hook = nullptr;
+  {
+    const std::lock_guard guard(mutex_);
+    if (closing_) return false;
+    closing_ = true;  // from here on set_hook refuses, so this hook is the one to be told
+    hook = hook_.load(std::memory_order_acquire);
+  }
+  if (hook != nullptr) hook->closing(*this);
+
+  chan_wakes wakes;
+  const std::lock_guard guard(mutex_);
+  closed_.store(true, std::memory_order_release);
+  while (chan_waiter* waiter = receivers_.claim_first()) wakes.add(*waiter, chan_status::closed);
+  while (chan_waiter* waiter = senders_.claim_first()) wakes.add(*waiter, chan_status::closed);
+  update_fd(true);
+  return true;
+}
+
+// ----------------------------------------------------------------------------- the descriptor
+
+int chan_core::fd() {
+  if (chan_hook* const hook = hook_.load(std::memory_order_acquire)) {
+    if (const int theirs = hook->fd(*this); theirs >= 0) return theirs;
+  }
+  const std::lock_guard guard(mutex_);
+  if (fd_ < 0) {
+    const long made = sys::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (sys::failed(made)) {
+      throw std::system_error(static_cast<int>(-made), std::system_category(),
+                              "sigrun::chan::fd: eventfd");
+    }
+    fd_ = static_cast<int>(made);
+    update_fd(readable());
+  }
+  return fd_;
+}
+
+void chan_core::write_fd(bool readable) noexcept {
+  // The count is 0 or 1, so neither call can block; only these two lines move it.
+  std::uint64_t count = 1;
+  if (readable) {
+    sys::write(fd_, &count, sizeof count);
+  } else {
+    sys::read(fd_, &count, sizeof count);
+  }
+  fd_readable_ = readable;
+}
+
+}  // namespace sigrun::detail
