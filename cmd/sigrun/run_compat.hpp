@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The runner under other names: same options, environment variables, defaults, messages and exit
+// codes as tini 0.19 and dumb-init 1.2.5, so that it can replace them in an image.
+#pragma once
+
+namespace sigrun::cmd {
+
+[[gnu::weak]] int tini_main(int argc, char** argv);
+[[gnu::weak]] int dumb_init_main(int argc, char** argv);
+
+}  // namespace sigrun::cmd
