@@ -7,6 +7,13 @@ void event_queue::init(queue_slot* slots, std::uint32_t capacity) noexcept {
   slots_ = slots;
   mask_ = capacity - 1;
   for (std::uint32_t i = 0; i < capacity; ++i) slots_[i].turn.store(i, std::memory_order_relaxed);
+  tail_.store(0);
+  head_.store(0);
+  overflowed_.store(0);
+  for (overflow_slot& slot : overflow_) {
+    slot.count.store(0);
+    slot.state.store(vacant);
+  }
 }
 
 bool event_queue::push(const signal_event& event, std::uint32_t& used) noexcept {
@@ -30,15 +37,16 @@ bool event_queue::push(const signal_event& event, std::uint32_t& used) noexcept 
   return true;
 }
 
-void event_queue::merge(const signal_event& event) noexcept {
+bool event_queue::merge(const signal_event& event) noexcept {
   overflow_slot& slot = overflow_[event.signo];
-  slot.count.fetch_add(1);
+  const bool merged = slot.count.fetch_add(1) != 0;
   std::uint32_t expected = vacant;
   if (slot.state.compare_exchange_strong(expected, writing)) {
     slot.first = event;
     slot.state.store(written);
   }
   overflowed_.fetch_or(signal_set::of(event.signo).bits());
+  return merged;
 }
 
 bool event_queue::pop(signal_event& event) noexcept {

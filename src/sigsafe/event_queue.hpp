@@ -46,8 +46,9 @@ class event_queue {
   /// Handler side. False: the ring is full. On success `used` is how many slots were in use.
   SIGRUN_SIGNAL_SAFE bool push(const signal_event& event, std::uint32_t& used) noexcept;
 
-  /// Handler side: counts a signal that found the ring full. Never refuses.
-  SIGRUN_SIGNAL_SAFE void merge(const signal_event& event) noexcept;
+  /// Handler side: counts a signal that found the ring full. Never refuses. True: it was merged
+  /// into an earlier one; false: it is the first in its overflow slot.
+  SIGRUN_SIGNAL_SAFE bool merge(const signal_event& event) noexcept;
 
   /// Dispatcher side. Ring first, then the overflow slots, lowest signal first.
   bool pop(signal_event& event) noexcept;

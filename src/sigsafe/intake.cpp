@@ -56,8 +56,9 @@ bool sigsend(const signal_event& event, bool merge) noexcept {
     while (used > high && !instance.count.queue_high_water.compare_exchange_weak(high, used)) {
     }
   } else if (merge) {
-    instance.queue.merge(event);
-    instance.count.merged.fetch_add(1, std::memory_order_relaxed);
+    if (instance.queue.merge(event)) {
+      instance.count.merged.fetch_add(1, std::memory_order_relaxed);
+    }
   } else {
     return false;
   }
@@ -83,13 +84,18 @@ bool request_mask(int tid, signal_set open, signal_set close, mask_request::phas
   return false;
 }
 
-void release_held_back() noexcept {
+void release_held_back(int self) noexcept {
   if (instance.held_back_count.load() == 0) return;
   for (mask_request& request : instance.requests) {
     std::uint32_t expected = mask_request::held_back;
     if (!request.phase.compare_exchange_strong(expected, mask_request::filling)) continue;
     instance.held_back_count.fetch_sub(1);
     const int tid = request.tid.load();
+    if (tid == self) {
+      sys::unblock(signal_set{request.open.load()});
+      request.phase.store(mask_request::vacant);
+      continue;
+    }
     request.phase.store(mask_request::requested);
     siginfo_t info{};
     info.si_signo = control_signal;
@@ -97,6 +103,18 @@ void release_held_back() noexcept {
     if (sys::failed(sys::rt_tgsigqueueinfo(instance.pid, tid, control_signal, &info))) {
       request.phase.store(mask_request::vacant);  // the thread has ended
     }
+  }
+}
+
+void apply_mask_requests(thread_block& self) noexcept {
+  for (mask_request& request : instance.requests) {
+    if (request.phase.load() != mask_request::requested || request.tid.load() != self.tid) continue;
+    const signal_set open{request.open.load()};
+    const signal_set close = signal_set{request.close.load()} - sys::current_mask();
+    sys::unblock(open);
+    sys::block(close);
+    self.closed.store((self.closed.load() & ~open.bits()) | close.bits());
+    request.phase.store(mask_request::vacant);
   }
 }
 

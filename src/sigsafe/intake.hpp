@@ -29,6 +29,8 @@
 
 namespace sigrun::sigsafe {
 
+struct thread_block;
+
 /// si_code of a control signal (SIGURG) between threads of the runtime. No sender outside the
 /// process can be taken for it: see is_control().
 inline constexpr int control_signal = SIGURG;
@@ -59,6 +61,8 @@ struct intake {
   std::atomic<bool> running{false};
   int pid = 0;
   std::atomic<int> standby_tid{0};  // the runtime's own duty thread
+  signal_set start_mask;            // of the thread that started the runtime
+  std::atomic<std::uint64_t> ever_closed{0};  // what the runtime ever blocked on some thread
 
   std::atomic<std::uint64_t> wanted{0};  // bit n-1: a subscription exists
   std::atomic<std::uint64_t> chain_before{0};
@@ -96,7 +100,11 @@ SIGRUN_SIGNAL_SAFE bool request_mask(int tid, signal_set open, signal_set close,
                                      mask_request::phases phase) noexcept;
 
 /// The queue has been drained: lets every thread whose signals were held back have them again.
-void release_held_back() noexcept;
+/// `self` is the caller's tid, which opens its own without a signal.
+void release_held_back(int self) noexcept;
+
+/// Carries out the requests for the calling thread in ordinary code. For threads that block SIGURG.
+void apply_mask_requests(thread_block& self) noexcept;
 
 /// The kernel's action structure that enters through sigtramp.
 sys::kernel_sigaction our_action() noexcept;

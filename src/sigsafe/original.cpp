@@ -8,7 +8,10 @@ namespace sigrun::sigsafe {
 
 signal_set original_thread_mask(signal_set current) noexcept {
   const thread_block* self = current_thread();
-  return self == nullptr ? current : current - signal_set{self->closed.load()};
+  if (self != nullptr) return current - signal_set{self->closed.load()};
+  // A thread we never met may have been made by one that we had closed, and inherited its mask.
+  const intake& in = the_intake();
+  return current - (signal_set{in.ever_closed.load()} - in.start_mask);
 }
 
 sys::kernel_sigaction original_action(int signo) noexcept {

@@ -15,10 +15,14 @@
 #include "sys/clock.hpp"
 #include "sys/file.hpp"
 
+#include <sigrun/signal_names.hpp>
+
 #include <cerrno>
 
 namespace sigrun::sigsafe {
 namespace {
+
+constexpr auto faults = signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS);
 
 // The frame is the kernel's if both structures lie just above the stack pointer it entered with,
 // the siginfo is of this signal, and the stack is the one that this thread should be on.
@@ -128,9 +132,9 @@ void queue_signal(int signo, const siginfo_t& info, ucontext_t& context) noexcep
   } else if (real_time) {
     hold_back(signo, info, context, false);
   } else {
-    in.queue.merge(event);
+    const bool merged = in.queue.merge(event);
     in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
-    in.count.merged.fetch_add(1, std::memory_order_relaxed);
+    if (merged) in.count.merged.fetch_add(1, std::memory_order_relaxed);
   }
   nudge();
 }
@@ -159,9 +163,40 @@ void unsubscribed(int signo, siginfo_t* info, void* context) noexcept {
     return;
   }
   if (original.handler == sys::handler_ignore || signo == control_signal) return;
-  // A stop() is under way on another thread, or a foreign handler that was put over ours calls us
-  // after our last stop. It waits in the queue for the dispatcher, which knows.
-  queue_signal(signo, *info, *static_cast<ucontext_t*>(context));
+  sys::kernel_sigaction now;
+  sys::rt_sigaction(signo, nullptr, &now);
+  if (is_ours(now)) {
+    // A stop() is under way on another thread. The dispatcher hands the signal back when it is.
+    queue_signal(signo, *info, *static_cast<ucontext_t*>(context));
+    return;
+  }
+  // Somebody put a handler over ours, calls us, and we have no subscriber left: do what the kernel
+  // would have done for the disposition we were asked to keep.
+  switch (signal_default_action(signo)) {
+    case default_action::terminate:
+    case default_action::core:
+      die_by(signo, info);
+    case default_action::stop:
+      sys::kill(in.pid, SIGSTOP);
+      return;
+    case default_action::ignore:
+    case default_action::resume:
+      return;
+  }
+}
+
+// A true fault never goes to a channel. Returning with the older disposition in place executes the
+// instruction again, so that the process dies of it, at that place, with that siginfo.
+void real_fault(int signo, siginfo_t* info, void* context) noexcept {
+  const sys::kernel_sigaction& original = the_intake().original[signo];
+  if (original.handler > sys::handler_ignore) {
+    call_original(signo, info, context);
+    return;
+  }
+  const sys::kernel_sigaction by_default{};
+  sys::rt_sigaction(signo, &by_default, nullptr);
+  // SIGTRAP and seccomp's SIGSYS do not come again by themselves.
+  if (signo == SIGTRAP || signo == SIGSYS) die_by(signo, info);
 }
 
 }  // namespace
@@ -184,6 +219,8 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
     in_a_child(signo, *info);
   } else if (is_control(*info)) {
     control_arrived(*context);
+  } else if (info->si_code > SI_USER && faults.has(signo)) {
+    real_fault(signo, info, context);
   } else if (signal_set{in.wanted.load()}.has(signo)) {
     if (signal_set{in.chain_before.load()}.has(signo)) call_original(signo, info, context);
     queue_signal(signo, *info, *context);

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "signal/duty.hpp"
+
+#include "base/expect.hpp"
+#include "sigsafe/decode.hpp"
+#include "sys/clock.hpp"
+#include "sys/futex.hpp"
+
+#include <algorithm>
+#include <ctime>
+
+namespace sigrun::signal {
+namespace {
+
+using sigsafe::asleep_futex;
+using sigsafe::asleep_wait;
+using sigsafe::awake;
+using sigsafe::consumer_word;
+using sigsafe::the_intake;
+using sigsafe::thread_block;
+
+constexpr auto control = signal_set::of(sigsafe::control_signal);
+
+// What no thread of the runtime ever blocks: faults, the profiler, and glibc's two, without which
+// pthread_cancel(3) and setuid(2) would hang (nptl(7)).
+constexpr auto never_blocked =
+    signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPROF, 32, 33);
+
+// False: something came since the last look.
+bool go_to_sleep(sigsafe::consumer_state state, int tid) noexcept {
+  std::uint64_t expected = consumer_word(awake, 0);
+  return the_intake().consumer.compare_exchange_strong(expected, consumer_word(state, tid));
+}
+
+void wake_up() noexcept { the_intake().consumer.exchange(consumer_word(awake, 0)); }
+
+}  // namespace
+
+// ------------------------------------------------------------------------------- taking, leaving
+
+bool duty::try_own(int tid) noexcept {
+  std::uint32_t vacant = 0;
+  return wanters_.load() == 0 &&
+         owner_.compare_exchange_strong(vacant, static_cast<std::uint32_t>(tid));
+}
+
+void duty::own(thread_block& self) noexcept {
+  wanters_.fetch_add(1);
+  for (;;) {
+    std::uint32_t seen = 0;
+    if (owner_.compare_exchange_strong(seen, static_cast<std::uint32_t>(self.tid))) break;
+    sigsafe::nudge();
+    // The deadline is a belt: an owner that leaves wakes us.
+    const sys::timespec64 deadline = sys::to_timespec(sys::now_ns() + 10'000'000);
+    sys::futex_wait(owner_, seen, &deadline);
+  }
+  wanters_.fetch_sub(1);
+  wake_up();
+}
+
+void duty::release(thread_block& self) noexcept {
+  while (!go_to_sleep(asleep_wait, the_intake().standby_tid.load())) {
+    wake_up();
+    drain(self);
+  }
+  owner_.store(0);
+  if (wanters_.load() != 0) {
+    sys::futex_wake(owner_, 1);
+  } else if (!poke_candidate()) {
+    arm_lease();
+  }
+}
+
+bool duty::offer(sched::parker& parker) noexcept {
+  const std::lock_guard hold{candidate_lock_};
+  if (candidate_ != nullptr && candidate_ != &parker) return false;
+  candidate_ = &parker;
+  has_candidate_.store(true);
+  return true;
+}
+
+void duty::withdraw(sched::parker& parker) noexcept {
+  const std::lock_guard hold{candidate_lock_};
+  if (candidate_ != &parker) return;
+  candidate_ = nullptr;
+  has_candidate_.store(false);
+}
+
+bool duty::poke_candidate() noexcept {
+  if (!has_candidate_.load()) return false;
+  const std::lock_guard hold{candidate_lock_};
+  if (candidate_ == nullptr) return false;
+  candidate_->poke();
+  candidate_ = nullptr;
+  has_candidate_.store(false);
+  // Should the candidate be on its way out, the lease brings the stand-by thread.
+  arm_lease();
+  return true;
+}
+
+// One timer in flight at a time: a program that receives often pays for it once per lease.
+void duty::arm_lease() noexcept {
+  if (ending_.load()) return;
+  lease_until_ns_.store(sys::now_ns() + lease_ns);
+  if (timer_armed_.exchange(true)) return;
+  const itimerspec once{{0, 0}, {0, lease_ns}};
+  sys::call(SYS_timer_settime, timer_, 0, &once, nullptr);
+}
+
+// --------------------------------------------------------------------------- with the duty in hand
+
+void duty::drain(thread_block& self) noexcept {
+  sigsafe::intake& in = the_intake();
+  signal_event event;
+  while (in.queue.pop(event)) dispatcher_.dispatch(event);
+  sigsafe::release_held_back(self.tid);
+}
+
+void duty::take(const siginfo_t& info, int tid) noexcept {
+  signal_event event;
+  sigsafe::decode(info, event);
+  event.tid = tid;
+  event.at.taken = sys::now_ns();
+  event.at.queued = event.at.taken;
+  the_intake().count.by_wait.fetch_add(1, std::memory_order_relaxed);
+  dispatcher_.dispatch(event);
+}
+
+void duty::take_pending(thread_block& self, signal_set set, unsigned most) noexcept {
+  // Signals of the set may be open on this very thread; then handlers have them.
+  siginfo_t info;
+  while (most-- != 0 && sys::rt_sigtimedwait(set, &info, &sys::no_wait) > 0) {
+    take(info, self.tid);
+  }
+}
+
+long duty::wait_in_kernel(thread_block& self, signal_set set, siginfo_t& info,
+                          std::int64_t deadline_ns) noexcept {
+  sys::timespec64 timeout;
+  const bool bounded = deadline_ns != sys::never;
+  if (bounded) timeout = sys::to_timespec(deadline_ns - sys::now_ns());
+  const long result = sys::rt_sigtimedwait(set | control, &info, bounded ? &timeout : nullptr);
+  self.waits.store(false);
+  if (self.control_held.exchange(false)) sys::unblock(control);
+  if (result == sigsafe::control_signal && sigsafe::is_control(info)) {
+    sigsafe::apply_mask_requests(self);
+    return 0;
+  }
+  // User-sent SIGURG while nobody subscribes to it: ignored, as by default.
+  return result > 0 && !set.has(static_cast<int>(result)) ? 0 : result;
+}
+
+// ------------------------------------------------------------------------------------- receivers
+
+bool duty::receive_wait(sched::parker& parker, thread_block& self,
+                        std::int64_t deadline_ns) noexcept {
+  for (;;) {
+    if (parker.notified()) return true;
+    if (try_own(self.tid)) {
+      wake_up();
+      const bool notified = lead(parker, self, deadline_ns);
+      release(self);
+      if (notified || parker.notified()) return true;
+      if (deadline_ns != sys::never && sys::now_ns() >= deadline_ns) return false;
+      continue;
+    }
+    const bool offered = offer(parker);
+    const auto owner = static_cast<int>(owner_.load());
+    if (offered && owner == the_intake().standby_tid.load()) sigsafe::nudge();
+    if (offered && owner == 0 && wanters_.load() == 0) {
+      withdraw(parker);
+      continue;
+    }
+    const sched::park_result result = parker.park(deadline_ns);
+    if (offered) withdraw(parker);
+    if (result == sched::park_result::notified) return true;
+    if (result == sched::park_result::timeout) return false;
+  }
+}
+
+bool duty::lead(sched::parker& parker, thread_block& self, std::int64_t deadline_ns) noexcept {
+  dispatcher_.before_waiting(self);
+  for (;;) {
+    drain(self);
+    if (parker.notified()) return true;
+    if (wanters_.load() != 0) return false;
+    self.waits.store(true);
+    if (!go_to_sleep(asleep_wait, self.tid)) {
+      self.waits.store(false);
+      wake_up();
+      continue;
+    }
+    if (!parker.begin_leading(self.tid)) {
+      self.waits.store(false);
+      wake_up();
+      return true;
+    }
+    siginfo_t info;
+    const long result = wait_in_kernel(self, wait_set(), info, deadline_ns);
+    parker.end_leading();
+    wake_up();
+    if (result > 0) take(info, self.tid);
+    if (result == -EAGAIN) {
+      drain(self);
+      return parker.notified();
+    }
+  }
+}
+
+// -------------------------------------------------------------------------------------- stand-by
+
+void duty::stand_by(thread_block& self, bool by_handler) noexcept {
+  sigevent event{};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = sigsafe::control_signal;
+  event.sigev_value.sival_ptr = &the_intake();
+  event._sigev_un._tid = self.tid;
+  base::expect(!sys::failed(sys::call(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer_)),
+               "timer_create for the signal duty failed");
+  the_intake().standby_tid.store(self.tid);
+  armed_to_run_.store(true);
+  sys::futex_wake(owner_, 1);
+  std::int64_t deadline = sys::never;
+  while (!ending_.load()) {
+    const std::int64_t now = sys::now_ns();
+    const bool news = (the_intake().consumer.load() & 0xffffffffU) == sigsafe::news;
+    if (owner_.load() == 0 && (by_handler || news || now >= lease_until_ns_.load())) {
+      timer_armed_.store(false);
+      if (try_own(self.tid)) {
+        wake_up();
+        if (by_handler) {
+          lead_by_handler(self);
+        } else {
+          lead_standing_by(self);
+        }
+        release(self);
+        timer_armed_.store(false);
+        // Whoever made us leave has the duty now, or leaves the lease to us again.
+        deadline = lease_until_ns_.load();
+        timer_armed_.store(true);
+        continue;
+      }
+    }
+    if (owner_.load() != 0) {
+      timer_armed_.store(false);
+      deadline = sys::never;
+      // A release between the two loads above found the timer armed and relies on us.
+      if (owner_.load() == 0) deadline = lease_until_ns_.load();
+    } else {
+      deadline = std::max(lease_until_ns_.load(), now + 20'000);
+    }
+    siginfo_t info;
+    self.waits.store(true);
+    wait_in_kernel(self, {}, info, deadline);
+  }
+  sys::call(SYS_timer_delete, timer_);
+  armed_to_run_.store(false);
+}
+
+void duty::lead_standing_by(thread_block& self) noexcept {
+  for (;;) {
+    drain(self);
+    if (wanters_.load() != 0 || has_candidate_.load() || ending_.load()) return;
+    set_stand_by_mask();
+    if (!go_to_sleep(asleep_wait, self.tid)) {
+      wake_up();
+      continue;
+    }
+    self.waits.store(true);
+    siginfo_t info;
+    const long result = wait_in_kernel(self, wait_set(), info, sys::never);
+    wake_up();
+    if (result > 0) take(info, self.tid);
+  }
+}
+
+// The second way in: the subscribed signals are open here, sigtramp queues them, and this loop
+// dispatches. futex_wait compares the word, so a handler that ran just before it is not missed.
+void duty::lead_by_handler(thread_block& self) noexcept {
+  const auto& word = reinterpret_cast<const std::atomic<std::uint32_t>&>(the_intake().consumer);
+  for (;;) {
+    drain(self);
+    if (wanters_.load() != 0 || ending_.load()) break;
+    set_stand_by_mask();
+    if (!go_to_sleep(asleep_futex, self.tid)) {
+      wake_up();
+      continue;
+    }
+    sys::futex_wait(word, asleep_futex);
+    wake_up();
+  }
+  drain(self);
+}
+
+void duty::set_stand_by_mask() noexcept {
+  const signal_set mask = signal_set::all() - never_blocked - signal_set{handler_set_.load()};
+  if (mask == stand_by_mask_) return;
+  sys::set_mask(mask);
+  stand_by_mask_ = mask;
+}
+
+void duty::end_stand_by() noexcept {
+  ending_.store(true);
+  for (int i = 0; i < 1000 && armed_to_run_.load(); ++i) {
+    sigsafe::nudge();
+    sigsafe::send_control(the_intake().standby_tid.load());
+    const sys::timespec64 pause{0, 1'000'000};
+    sys::call(SYS_nanosleep, &pause, nullptr);
+  }
+}
+
+}  // namespace sigrun::signal
