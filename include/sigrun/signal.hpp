@@ -199,7 +199,8 @@ int run_with_signals(int (*main)(void*), void* argument);
 
 // ------------------------------------------------------------------------------ counters, doctor
 
-/// Counters of one channel's subscription. All only grow.
+/// Counters of one channel's subscription. All only grow; zero for a channel that has none (any
+/// more).
 struct channel_stats {
   std::uint64_t delivered = 0;  ///< events put into the channel or given to a receiver
   std::uint64_t merged = 0;     ///< signals that were merged into a waiting event
@@ -212,7 +213,7 @@ channel_stats stats(const signal_chan& ch);
 /// The last events (at most 16, oldest first) that the sender policy denied or logged.
 std::vector<signal_event> policy_log(const signal_chan& ch);
 
-/// Process-wide counters. received = dispatched + merged + dropped + still queued.
+/// Process-wide counters. received = dispatched + merged + dropped + unclaimed + still queued.
 struct signal_stats {
   std::uint64_t received = 0;    ///< signals taken from the kernel or injected
   std::uint64_t by_wait = 0;     ///< of them, taken in rt_sigtimedwait

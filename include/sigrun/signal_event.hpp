@@ -113,6 +113,9 @@ struct signal_event {
   }
 };
 
+/// Stamps `at.received`; chan<signal_event> calls it on what it gives to a receiver.
+void chan_received(signal_event& event) noexcept;
+
 static_assert(std::is_trivially_copyable_v<signal_event> && sizeof(signal_event) <= 128);
 
 }  // namespace sigrun

@@ -11,21 +11,47 @@
 namespace sigrun::sched {
 
 bool parker::park_until(std::int64_t deadline_ns) noexcept {
+  for (;;) {
+    const park_result result = park(deadline_ns);
+    if (result != park_result::poked) return result == park_result::notified;
+  }
+}
+
+park_result parker::park(std::int64_t deadline_ns) noexcept {
   std::uint32_t seen = running_state;
   // acquire: pairs with the exchange in unpark, so that what the waker wrote before is visible.
   if (!state_.compare_exchange_strong(seen, sleeping_state, std::memory_order_acquire)) {
+    if (seen == poked_state &&
+        state_.compare_exchange_strong(seen, running_state, std::memory_order_acquire)) {
+      return park_result::poked;
+    }
     base::expect(seen == notified_state, "parker: parked twice");
-    return true;
+    return park_result::notified;
   }
   const sys::timespec64 at = sys::to_timespec(deadline_ns);
   const sys::timespec64* deadline = deadline_ns == sys::never ? nullptr : &at;
   for (;;) {
     const long result = sys::futex_wait(state_, sleeping_state, deadline);
-    if (state_.load(std::memory_order_acquire) == notified_state) return true;
+    seen = state_.load(std::memory_order_acquire);
+    if (seen == notified_state) return park_result::notified;
+    if (seen == running_state) return park_result::poked;
     if (result != -ETIMEDOUT) continue;  // spurious, or a handler ran
     seen = sleeping_state;
     // (1) holds: a wake that slipped in between makes this fail, and is not a time-out.
-    return !state_.compare_exchange_strong(seen, running_state, std::memory_order_acquire);
+    if (state_.compare_exchange_strong(seen, running_state, std::memory_order_acquire)) {
+      return park_result::timeout;
+    }
+    return seen == notified_state ? park_result::notified : park_result::poked;
+  }
+}
+
+void parker::poke() noexcept {
+  std::uint32_t seen = sleeping_state;
+  if (state_.compare_exchange_strong(seen, running_state)) {
+    sys::futex_wake(state_, 1);
+  } else if (seen == running_state) {
+    // On its way to sleep; if it has been notified meanwhile, that is the stronger word.
+    state_.compare_exchange_strong(seen, poked_state);
   }
 }
 
@@ -34,7 +60,7 @@ void parker::unpark() noexcept {
   const std::uint32_t before = state_.exchange(notified_state, std::memory_order_acq_rel);
   if (before == sleeping_state) {
     sys::futex_wake(word, 1);
-  } else if ((before & 3) == leading_state) {
+  } else if ((before & state_mask) == leading_state) {
     siginfo_t info{};
     info.si_signo = SIGURG;
     info.si_code = control_code;
@@ -48,6 +74,10 @@ bool parker::begin_leading(int tid) noexcept {
   std::uint32_t seen = running_state;
   const std::uint32_t leading = leading_state | static_cast<std::uint32_t>(tid) << tid_shift;
   if (state_.compare_exchange_strong(seen, leading, std::memory_order_acq_rel)) return true;
+  if (seen == poked_state &&
+      state_.compare_exchange_strong(seen, leading, std::memory_order_acq_rel)) {
+    return true;
+  }
   base::expect(seen == notified_state, "parker: led while it was parked");
   return false;
 }

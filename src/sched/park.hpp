@@ -9,7 +9,9 @@
 //      │                                     │
 //      └────────────── reset ─────────────── notified ◀── unpark, from any of the other three
 //
-// The owner moves every edge but unpark, which any thread may call.
+// The owner moves every edge but unpark, which any thread may call, and poke, which takes sleeping
+// back to running (or running to poked, which the next park() turns into running at once): how a
+// thread that leaves the signal duty offers it to one that sleeps.
 //   (1) `notified` is sticky: only reset() leaves it, so a wake is never lost, whether it comes
 //       before the owner sleeps, while it sleeps, or while it gives up.
 //   (2) unpark() touches the parker in one exchange and never after it, because the owner may see
@@ -28,6 +30,8 @@ namespace sigrun::sched {
 /// kernel accepts it, and far from the SI_… codes of signal(7).
 inline constexpr int control_code = -0x5347;
 
+enum class park_result { notified, timeout, poked };
+
 class parker {
  public:
   parker() noexcept = default;
@@ -37,6 +41,13 @@ class parker {
   /// Sleeps until unpark(); true at once when that has come already. `deadline_ns` is absolute
   /// CLOCK_MONOTONIC, sys::never for none; false when it passes first. Owner only.
   bool park_until(std::int64_t deadline_ns) noexcept;
+
+  /// The same, but poke() ends it too.
+  park_result park(std::int64_t deadline_ns) noexcept;
+
+  /// Has the owner's park() return `poked`, now or at its next call, unless it was notified. The
+  /// caller must know that the parker is still there.
+  void poke() noexcept;
 
   /// Wakes the owner. Any thread; the parker may be gone when this returns, see (2).
   void unpark() noexcept;
@@ -57,9 +68,16 @@ class parker {
   void reset() noexcept { state_.store(running_state, std::memory_order_relaxed); }
 
  private:
-  enum : std::uint32_t { running_state = 0, sleeping_state, leading_state, notified_state };
-  // A leader's thread id sits above the two bits of the state; the kernel's ids have 22 bits.
-  static constexpr int tid_shift = 2;
+  enum : std::uint32_t {
+    running_state = 0,
+    sleeping_state,
+    leading_state,
+    notified_state,
+    poked_state
+  };
+  // A leader's thread id sits above the three bits of the state; the kernel's ids have 22 bits.
+  static constexpr int tid_shift = 3;
+  static constexpr std::uint32_t state_mask = 7;
 
   std::atomic<std::uint32_t> state_{running_state};
 };

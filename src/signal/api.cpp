@@ -52,6 +52,8 @@ event_channel& checked_channel(const char* who, const signal_chan& ch) {
 
 }  // namespace
 
+void chan_received(signal_event& event) noexcept { event.at.received = sys::now_ns(); }
+
 void configure_signals(const signal_options& options) { runtime::configure(options); }
 
 void notify(const signal_chan& ch, signal_set signos, const notify_options& options) {

@@ -277,7 +277,6 @@ void duty::lead_standing_by(thread_block& self) noexcept {
 // The second way in: the subscribed signals are open here, sigtramp queues them, and this loop
 // dispatches. futex_wait compares the word, so a handler that ran just before it is not missed.
 void duty::lead_by_handler(thread_block& self) noexcept {
-  const auto& word = reinterpret_cast<const std::atomic<std::uint32_t>&>(the_intake().consumer);
   for (;;) {
     drain(self);
     if (wanters_.load() != 0 || ending_.load()) break;
@@ -286,7 +285,7 @@ void duty::lead_by_handler(thread_block& self) noexcept {
       wake_up();
       continue;
     }
-    sys::futex_wait(word, asleep_futex);
+    sys::futex_wait(the_intake().consumer, asleep_futex);
     wake_up();
   }
   drain(self);

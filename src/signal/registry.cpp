@@ -39,10 +39,11 @@ void runtime::notify(event_channel& channel, signal_set signals, const notify_op
   subscription& to = *slot;
   to.policies.push_back(std::make_unique<policy>(options));
   policy* by = to.policies.back().get();
-  remove_entries(&channel, signals & to.signals);  // a repeated notify() brings its new options
   signals.for_each([&](int signo) {
     const entry_list* now = table_[static_cast<std::size_t>(signo)].load();
     auto next = std::make_unique<entry_list>(now != nullptr ? *now : entry_list{});
+    // A repeated notify() brings its new options, and never leaves a moment without an entry.
+    std::erase_if(*next, [&](const table_entry& entry) { return entry.to == &to; });
     next->push_back({&to, by});
     set_entries(signo, std::move(next));
   });
@@ -151,9 +152,8 @@ void runtime::disable(signal_set signals, afterwards then) {
   sigsafe::intake& in = sigsafe::the_intake();
   sigsafe::thread_block& self = here();
   duty_.own(self);
-  const signal_set waited = duty_.wait_set() & signals;
   duty_.drain(self);
-  if (!waited.empty()) duty_.take_pending(self, waited, pending_max);
+  duty_.take_pending(self, signals, pending_max);
   in.wanted.fetch_and(~signals.bits());
   publish_sets();
   signals.for_each([&](int signo) { put_back(signo, then); });
@@ -179,7 +179,10 @@ void runtime::put_back(int signo, afterwards then) {
   }
   sys::kernel_sigaction to = in.original[signo];
   if (!sigsafe::is_ours(now)) to = now;
-  if (then == afterwards::ignored) to = {.handler = sys::handler_ignore};
+  if (then == afterwards::ignored) {
+    to = {};
+    to.handler = sys::handler_ignore;
+  }
   if (then == afterwards::at_start) to = at_start_[static_cast<std::size_t>(signo)];
   const bool by_default = to.handler == sys::handler_default;
   const bool keeps_rule = signo == sigsafe::control_signal ||
@@ -194,11 +197,6 @@ void runtime::put_back(int signo, afterwards then) {
   }
   sys::rt_sigaction(signo, &to, nullptr);
   in.installed.fetch_and(~signal_set::of(signo).bits());
-}
-
-void runtime::forget(subscription& gone) {
-  gone.channel->set_hook(nullptr);
-  gone.channel->drop_memory();
 }
 
 void runtime::ignore(signal_set signals) {

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "sigsafe/thread_block.hpp"
+#include "sys/clock.hpp"
 #include "signal/duty.hpp"
 #include "signal/subscription.hpp"
 
@@ -100,7 +101,6 @@ class runtime final : dispatcher, detail::chan_hook {
   void wait_for_dispatch() noexcept;
   void open_others(signal_set signals) noexcept;
   void unclaimed(const signal_event& event) noexcept;
-  void forget(subscription& gone);
 
   static void before_fork() noexcept;
   static void after_fork_in_parent() noexcept;
@@ -117,6 +117,7 @@ class runtime final : dispatcher, detail::chan_hook {
   std::mutex threads_lock_;                    // second in lock order
   sigsafe::thread_block* threads_ = nullptr;
   duty duty_{*this};
+  std::atomic<sched::parker*> service_{nullptr};
   std::thread thread_;
 };
 

@@ -39,8 +39,7 @@ void nudge() noexcept {
       // When this is a handler on the sleeper itself, its futex_wait sees the changed word.
       const thread_block* self = current_thread();
       if (self != nullptr && self->tid == static_cast<int>(before >> 32)) return;
-      const auto* word = reinterpret_cast<const std::atomic<std::uint32_t>*>(&instance.consumer);
-      sys::futex_wake(*word, 1);
+      sys::futex_wake(instance.consumer, 1);
       return;
     }
     case asleep_wait:

@@ -18,6 +18,17 @@ SIGRUN_SIGNAL_SAFE inline long futex_wait(const std::atomic<std::uint32_t>& word
   return call(SYS_futex, &word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, seen, deadline, nullptr,
               FUTEX_BITSET_MATCH_ANY);
 }
+/// The low half of a 64-bit word (both CPUs are little-endian): for words that say more than the
+/// futex compares.
+SIGRUN_SIGNAL_SAFE inline long futex_wait(const std::atomic<std::uint64_t>& word,
+                                          std::uint32_t seen_low) noexcept {
+  return call(SYS_futex, &word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, seen_low, nullptr, nullptr,
+              FUTEX_BITSET_MATCH_ANY);
+}
+SIGRUN_SIGNAL_SAFE inline long futex_wake(const std::atomic<std::uint64_t>& word,
+                                          int count) noexcept {
+  return call(SYS_futex, &word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, nullptr, nullptr, 0);
+}
 SIGRUN_SIGNAL_SAFE inline long futex_wake(const std::atomic<std::uint32_t>& word,
                                           int count) noexcept {
   return call(SYS_futex, &word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, nullptr, nullptr, 0);

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The notify family inside one process: what is sent with kill() and sigqueue() arrives, with its
+// details, in order, at every channel that asked, and at none that stopped.
+#include <sigrun/signal.hpp>
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+namespace sigrun {
+namespace {
+
+using namespace std::chrono_literals;
+
+signal_event must_receive(signal_chan& ch) {
+  signal_event event;
+  EXPECT_EQ(ch.recv_for(5s, event), chan_status::ok);
+  return event;
+}
+
+TEST(notify_test, a_signal_sent_to_the_process_arrives_with_its_sender) {
+  signal_chan ch(8);
+  notify(ch, SIGUSR1);
+  ASSERT_EQ(kill(getpid(), SIGUSR1), 0);
+  const signal_event event = must_receive(ch);
+  EXPECT_EQ(event.signo, SIGUSR1);
+  EXPECT_EQ(event.pid, getpid());
+  EXPECT_EQ(event.cause, signal_cause::kill);
+  EXPECT_LE(event.at.taken, event.at.dispatched);
+  EXPECT_LE(event.at.dispatched, event.at.received);
+}
+
+TEST(notify_test, a_queued_value_arrives_whole_and_in_order) {
+  signal_chan ch(2000);
+  notify(ch, SIGRTMIN + 2);
+  for (std::uint64_t i = 0; i < 1000; ++i) send(getpid(), SIGRTMIN + 2, (i << 32) | i);
+  std::uint64_t sequence = 0;
+  for (std::uint64_t i = 0; i < 1000; ++i) {
+    const signal_event event = must_receive(ch);
+    ASSERT_EQ(event.value_bits, (i << 32) | i);
+    ASSERT_GT(event.sequence, sequence);
+    sequence = event.sequence;
+  }
+}
+
+TEST(notify_test, every_channel_that_asked_gets_its_own_copy) {
+  signal_chan a(4);
+  signal_chan b(4);
+  notify(a, SIGUSR1, SIGUSR2);
+  notify(b, SIGUSR2);
+  kill(getpid(), SIGUSR2);
+  EXPECT_EQ(must_receive(a).signo, SIGUSR2);
+  EXPECT_EQ(must_receive(b).signo, SIGUSR2);
+}
+
+TEST(notify_test, what_was_sent_before_stop_is_delivered_and_nothing_after) {
+  signal_chan keeper(64);
+  notify(keeper, SIGUSR1);
+  for (int i = 0; i < 200; ++i) {
+    signal_chan ch(4);
+    notify(ch, SIGUSR1);
+    kill(getpid(), SIGUSR1);
+    must_receive(keeper);
+    stop(ch);
+    signal_event event;
+    EXPECT_TRUE(ch.try_recv(event));
+    kill(getpid(), SIGUSR1);
+    must_receive(keeper);
+    EXPECT_FALSE(ch.try_recv(event));
+  }
+}
+
+TEST(notify_test, the_last_stop_delivers_what_is_pending_and_restores_the_handler) {
+  struct sigaction mine {};
+  mine.sa_handler = [](int) {};
+  mine.sa_flags = SA_NODEFER;
+  struct sigaction before {};
+  sigaction(SIGUSR2, &mine, &before);
+  for (int i = 0; i < 200; ++i) {
+    signal_chan ch(4);
+    notify(ch, SIGUSR2);
+    kill(getpid(), SIGUSR2);
+    stop(ch);
+    signal_event event;
+    EXPECT_TRUE(ch.try_recv(event)) << i;
+  }
+  struct sigaction after {};
+  sigaction(SIGUSR2, &before, &after);
+  EXPECT_EQ(after.sa_handler, mine.sa_handler);
+  EXPECT_EQ(after.sa_flags & SA_NODEFER, SA_NODEFER);
+}
+
+TEST(notify_test, dropping_the_last_handle_unsubscribes) {
+  {
+    signal_chan ch(1);
+    notify(ch, SIGWINCH);
+  }
+  struct sigaction now {};
+  sigaction(SIGWINCH, nullptr, &now);
+  EXPECT_EQ(now.sa_handler, SIG_DFL);
+}
+
+TEST(notify_test, two_blocked_receivers_each_get_their_signal) {
+  signal_chan a(4);
+  signal_chan b(4);
+  notify(a, SIGUSR1);
+  notify(b, SIGUSR2);
+  int got_a = 0;
+  int got_b = 0;
+  std::thread ta([&] { for (int i = 0; i < 500; ++i) got_a += must_receive(a).signo == SIGUSR1; });
+  std::thread tb([&] { for (int i = 0; i < 500; ++i) got_b += must_receive(b).signo == SIGUSR2; });
+  for (int i = 0; i < 500; ++i) {
+    // Standard signals merge while one is pending, so each waits for the one before.
+    const auto before_a = stats(a).delivered;
+    kill(getpid(), SIGUSR1);
+    kill(getpid(), SIGUSR2);
+    while (stats(a).delivered == before_a) std::this_thread::yield();
+    while (stats(b).delivered != stats(a).delivered) std::this_thread::yield();
+  }
+  ta.join();
+  tb.join();
+  EXPECT_EQ(got_a, 500);
+  EXPECT_EQ(got_b, 500);
+}
+
+TEST(notify_test, a_stop_source_is_stopped_by_the_signal_that_caused_it) {
+  std::stop_source source;
+  const auto subscription = notify_stop(source, {SIGUSR1});
+  kill(getpid(), SIGUSR1);
+  for (int i = 0; i < 5000 && !source.stop_requested(); ++i) std::this_thread::yield();
+  while (!source.stop_requested()) std::this_thread::yield();
+  ASSERT_NE(subscription.cause(), nullptr);
+  EXPECT_EQ(subscription.cause()->signo, SIGUSR1);
+}
+
+TEST(notify_test, misuse_is_an_error_that_names_the_signal) {
+  signal_chan ch(1);
+  EXPECT_THROW(notify(ch, SIGKILL), std::invalid_argument);
+  EXPECT_THROW(notify(ch, 32), std::invalid_argument);
+  EXPECT_THROW(notify(ch, 0), std::invalid_argument);
+  EXPECT_THROW(notify(ch, 65), std::invalid_argument);
+  EXPECT_THROW(notify(ch, SIGSEGV), std::invalid_argument);
+  EXPECT_THROW(notify(signal_chan(), SIGUSR1), std::invalid_argument);
+  EXPECT_THROW(notify(signal_chan(0), SIGUSR1), std::invalid_argument);
+  try {
+    notify(ch, SIGSTOP);
+    FAIL();
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find("SIGSTOP"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace sigrun
