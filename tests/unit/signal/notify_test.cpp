@@ -106,8 +106,8 @@ TEST(notify_test, dropping_the_last_handle_unsubscribes) {
 }
 
 TEST(notify_test, two_blocked_receivers_each_get_their_signal) {
-  signal_chan a(4);
-  signal_chan b(4);
+  signal_chan a(1000);
+  signal_chan b(1000);
   notify(a, SIGUSR1);
   notify(b, SIGUSR2);
   int got_a = 0;
