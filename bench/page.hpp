@@ -34,9 +34,9 @@ struct shared_page {
   std::int64_t out_of_order;         // payloads that were not the next number
   std::int64_t payloads;             // signals whose payload the library handed over
   // What a receiver that keeps counters says about itself; -1 where it has none.
-  std::int64_t taken;    // signals taken from the kernel
-  std::int64_t merged;   // of them, merged into another event
-  std::int64_t dropped;  // of them, dropped
+  std::int64_t taken;                             // signals taken from the kernel
+  std::int64_t merged;                            // of them, merged into another event
+  std::int64_t dropped;                           // of them, dropped
   alignas(64) std::int64_t samples[max_samples];  // nanoseconds from sent_at to the program's code
 };
 

@@ -8,8 +8,8 @@
 #include "page.hpp"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -148,9 +148,10 @@ void report_latency(const bench::shared_page& page, std::int64_t lost) {
   if (v.empty()) fail("no samples");
   std::sort(v.begin(), v.end());
   const auto at = [&v](std::size_t percent) { return v[(v.size() - 1) * percent / 100]; };
-  std::printf("{\"n\": %zu, \"p50_ns\": %lld, \"p99_ns\": %lld, \"min_ns\": %lld, \"lost\": %lld}\n",
-              v.size(), static_cast<long long>(at(50)), static_cast<long long>(at(99)),
-              static_cast<long long>(v.front()), static_cast<long long>(lost));
+  std::printf(
+      "{\"n\": %zu, \"p50_ns\": %lld, \"p99_ns\": %lld, \"min_ns\": %lld, \"lost\": %lld}\n",
+      v.size(), static_cast<long long>(at(50)), static_cast<long long>(at(99)),
+      static_cast<long long>(v.front()), static_cast<long long>(lost));
 }
 
 void report_flood(const bench::shared_page& page, std::int64_t count, std::int64_t begin,
