@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a benchmark beside its floor and its peers.
 
-usage: run.py NAME|all|list [--rounds N] [--check] [--build-dir DIR]
+usage: run.py NAME...|all|list [--rounds N] [--check] [--build-dir DIR]
 
 Builds what is needed, runs the rows of the bench in turn, round after round, prints the medians
 with their ratios, and writes docs/perf/NAME.json. With --check the exit status is 1 when a goal is
@@ -28,11 +28,10 @@ TIMEOUT_S = 90  # the sender gives up after 60
 
 def build(directory):
     """Configures and builds the benches, the peers and the sigrun command; returns bin/."""
-    subprocess.run(["cmake", "--preset", "release", "-B", directory, "-DSIGRUN_BENCH=ON",
-                    "-DSIGRUN_TESTS=OFF", "-DSIGRUN_EXAMPLES=OFF", "-DSIGRUN_CMD=ON"],
+    subprocess.run(["cmake", "--preset", "release", "-B", directory, "-DSIGRUN_BENCH=ON"],
                    cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", directory, "--target", "benches"], cwd=ROOT, check=True)
-    subprocess.run(["cmake", "--build", directory, "--target", "sigrun"], cwd=ROOT)
+    subprocess.run(["cmake", "--build", directory, "--target", "benches", "sigrun"], cwd=ROOT,
+                   check=True, stdout=sys.stderr)
     return directory / "bin"
 
 
@@ -219,18 +218,21 @@ def run_bench(bench, directory, programs, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="a bench, all, or list")
+    parser.add_argument("names", nargs="*", default=["all"], metavar="NAME",
+                        help="a bench, all (the default), or list")
     parser.add_argument("--rounds", type=int, help="instead of the bench's own number")
     parser.add_argument("--check", action="store_true", help="fail when a goal is missed")
-    parser.add_argument("--build-dir", default="build/bench", help="default: build/bench")
+    parser.add_argument("--build-dir", default="build/release",
+                        help="default: build/release")
     arguments = parser.parse_args()
-    if arguments.name == "list":
+    if arguments.names == ["list"]:
         for bench in BENCHES:
             print(f"{bench.name:24s}{bench.question}\n{'':24s}goal: {bench.goal}")
         return 0
-    chosen = [b for b in BENCHES if arguments.name in (b.name, "all")]
-    if not chosen:
-        parser.error(f"no bench is called {arguments.name!r}; see list")
+    unknown = set(arguments.names) - {b.name for b in BENCHES} - {"all"}
+    if unknown:
+        parser.error(f"no bench is called {', '.join(sorted(unknown))}; see list")
+    chosen = [b for b in BENCHES if {b.name, "all"} & set(arguments.names)]
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error(f"--rounds must be at least 1, not {arguments.rounds}")
     directory = (ROOT / arguments.build_dir).resolve()
