@@ -26,5 +26,6 @@ if(SIGRUN_SANITIZE)
   endif()
   add_link_options(-fsanitize=${SIGRUN_SANITIZE})
 endif()
-# No handler may ever run the lazy binder.
+# No handler may ever run the lazy binder, in a user's program either.
+target_link_options(sigrun_flags INTERFACE -Wl,-z,now)
 add_link_options(-Wl,-z,now)
