@@ -6,6 +6,8 @@
 #include "sys/clock.hpp"
 #include "sys/futex.hpp"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <ctime>
 
@@ -25,6 +27,9 @@ constexpr auto control = signal_set::of(sigsafe::control_signal);
 // pthread_cancel(3) and setuid(2) would hang (nptl(7)).
 constexpr auto never_blocked =
     signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPROF, 32, 33);
+
+// How much the stand-by thread takes at once when loops left it lying.
+constexpr unsigned loop_take_max = 4096;
 
 // False: something came since the last look.
 bool go_to_sleep(sigsafe::consumer_state state, int tid) noexcept {
@@ -221,15 +226,23 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
   armed_to_run_.store(true);
   sys::futex_wake(owner_, 1);
   std::int64_t deadline = sys::never;
+  bool overdue = false;
   while (!ending_.load()) {
+    set_stand_by_mask();
     const std::int64_t now = sys::now_ns();
     const bool news = (the_intake().consumer.load() & 0xffffffffU) == sigsafe::news;
-    if (owner_.load() == 0 && (by_handler || news || now >= lease_until_ns_.load())) {
+    const bool lease_over = now >= lease_until_ns_.load();
+    const bool mine = loop_fd_.load() >= 0 ? overdue : lease_over;
+    if (owner_.load() == 0 && (by_handler || news || mine)) {
       timer_armed_.store(false);
       if (try_own(self.tid)) {
         wake_up();
         if (by_handler) {
           lead_by_handler(self);
+        } else if (loop_fd_.load() >= 0) {
+          drain(self);
+          if (overdue) take_pending(self, wait_set(), loop_take_max);
+          overdue = false;
         } else {
           lead_standing_by(self);
         }
@@ -240,6 +253,11 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
         timer_armed_.store(true);
         continue;
       }
+    }
+    if (loop_fd_.load() >= 0 && owner_.load() == 0 && !news &&
+        now >= lease_until_ns_.load()) {
+      overdue = loops_left_something(self);
+      continue;
     }
     if (owner_.load() != 0) {
       timer_armed_.store(false);
@@ -255,6 +273,28 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
   }
   sys::call(SYS_timer_delete, timer_);
   armed_to_run_.store(false);
+}
+
+// With loops about, the signals are theirs for lease_ns. True: some were left.
+bool duty::loops_left_something(thread_block& self) noexcept {
+  self.waits.store(false);  // a control signal interrupts the poll, and no more
+  pollfd pending{loop_fd_.load(), POLLIN, 0};
+  const signal_set mask = sys::current_mask() - control;
+  const long ready =
+      sys::call(SYS_ppoll, &pending, 1, nullptr, &mask, sys::sigset_bytes);
+  if (ready <= 0) return false;
+  siginfo_t info;
+  self.waits.store(true);
+  wait_in_kernel(self, {}, info, sys::now_ns() + lease_ns);
+  return !(sys::pending() & wait_set()).empty();
+}
+
+void duty::poll(thread_block& self) noexcept {
+  if (!try_own(self.tid)) return;
+  wake_up();
+  drain(self);
+  take_pending(self, wait_set(), 1);
+  release(self);
 }
 
 void duty::lead_standing_by(thread_block& self) noexcept {

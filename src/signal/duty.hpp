@@ -71,6 +71,13 @@ class duty {
   bool receive_wait(sched::parker& parker, sigsafe::thread_block& self,
                     std::int64_t deadline_ns) noexcept;
 
+  /// A foreign loop looks: takes the duty if nobody has it, dispatches what is queued and one
+  /// signal of the kernel's, and leaves it again. Never blocks.
+  void poll(sigsafe::thread_block& self) noexcept;
+  /// From now on loops poll this signalfd, so the stand-by thread no longer waits in the kernel
+  /// for the signals themselves: it looks after lease_ns whether somebody took them.
+  void set_loop_fd(int fd) noexcept { loop_fd_.store(fd); }
+
   /// Control: takes the duty, waiting for the owner to give way; leaves it again.
   void own(sigsafe::thread_block& self) noexcept;
   void release(sigsafe::thread_block& self) noexcept;
@@ -91,6 +98,7 @@ class duty {
   bool try_own(int tid) noexcept;
   bool lead(sched::parker& parker, sigsafe::thread_block& self, std::int64_t deadline_ns) noexcept;
   void lead_standing_by(sigsafe::thread_block& self) noexcept;
+  bool loops_left_something(sigsafe::thread_block& self) noexcept;
   void lead_by_handler(sigsafe::thread_block& self) noexcept;
   void take(const siginfo_t& info, int tid) noexcept;
   long wait_in_kernel(sigsafe::thread_block& self, signal_set set, siginfo_t& info,
@@ -111,6 +119,7 @@ class duty {
   std::atomic<bool> has_candidate_{false};
   std::atomic<std::int64_t> lease_until_ns_{0};
   std::atomic<bool> timer_armed_{false};
+  std::atomic<int> loop_fd_{-1};
   int timer_ = -1;
   signal_set stand_by_mask_;  // the stand-by thread's own, to save system calls
   std::atomic<bool> armed_to_run_{false};

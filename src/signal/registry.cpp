@@ -4,6 +4,8 @@
 #include "signal/runtime.hpp"
 #include "sys/futex.hpp"
 
+#include <sys/signalfd.h>
+
 #include <algorithm>
 
 namespace sigrun::signal {
@@ -49,6 +51,8 @@ void runtime::notify(event_channel& channel, signal_set signals, const notify_op
   });
   to.signals |= signals;
   enable(signals, options);
+  const std::lock_guard channel_hold{channel.lock()};
+  channel.attach_direct(signal_fd_);
 }
 
 void runtime::enable(signal_set signals, const notify_options& options) {
@@ -82,6 +86,9 @@ void runtime::publish_sets() noexcept {
   const signal_set waited =
       by_handler ? signal_set{} : wanted - chained_ - fault_signals - signal_set::of(SIGPROF);
   duty_.set_wait_set(waited);
+  if (signal_fd_ >= 0) {
+    sys::call(SYS_signalfd4, signal_fd_, &waited, sys::sigset_bytes, SFD_NONBLOCK | SFD_CLOEXEC);
+  }
   duty_.set_handler_set((wanted & chained_) | (by_handler ? wanted : signal_set{}));
 }
 

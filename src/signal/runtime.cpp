@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 
 #include <bit>
 #include <cstdlib>
@@ -219,13 +220,35 @@ bool runtime::wait(void* parker, std::int64_t deadline_ns) {
   return duty_.receive_wait(mine, here(), deadline_ns);
 }
 
-void runtime::poll() {}
+// A loop found its descriptor readable, or just looks: one signal at a time, so that a loop with
+// one channel gets its event with two system calls.
+void runtime::poll() {
+  if (instance.load() == this) duty_.poll(here());
+}
 
 void runtime::closing(detail::chan_core& channel) {
   if (instance.load() == this) stop(channel);
 }
 
-int runtime::fd(detail::chan_core&) { return -1; }
+// With a signalfd in the channel's set the kernel wakes the loop itself, instead of the stand-by
+// thread that then wakes the loop.
+int runtime::direct_fd(detail::chan_core& channel) {
+  if (instance.load() != this || options_.way == way_in::handler) return -1;
+  const std::lock_guard hold{control_};
+  if (!subscriptions_.contains(&channel)) return -1;
+  if (signal_fd_ < 0) {
+    const signal_set set = duty_.wait_set();
+    const long made =
+        sys::call(SYS_signalfd4, -1, &set, sys::sigset_bytes, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (sys::failed(made)) return -1;
+    signal_fd_ = static_cast<int>(made);
+    sigsafe::thread_block& self = here();
+    duty_.own(self);
+    duty_.set_loop_fd(signal_fd_);
+    duty_.release(self);
+  }
+  return signal_fd_;
+}
 
 // ------------------------------------------------------------------------------------------- fork
 

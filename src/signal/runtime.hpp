@@ -90,7 +90,7 @@ class runtime final : dispatcher, detail::chan_hook {
   bool wait(void* parker, std::int64_t deadline_ns) override;
   void poll() override;
   void closing(detail::chan_core& channel) override;
-  int fd(detail::chan_core& channel) override;
+  int direct_fd(detail::chan_core& channel) override;
 
   void enable(signal_set signals, const notify_options& options);
   void disable(signal_set signals, afterwards then);
@@ -112,6 +112,7 @@ class runtime final : dispatcher, detail::chan_hook {
   std::map<detail::chan_core*, std::unique_ptr<subscription>> subscriptions_;
   std::array<sys::kernel_sigaction, signal_max + 1> at_start_{};
   signal_set chained_;
+  int signal_fd_ = -1;  // signalfd of the wait set, for channels whose fd() was asked for
   std::atomic<std::uint64_t> dispatching_{0};  // odd while an event is being dispatched
   std::uint64_t sequence_ = 0;                 // with the duty
   std::mutex threads_lock_;                    // second in lock order

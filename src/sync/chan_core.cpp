@@ -7,6 +7,7 @@
 #include "sys/file.hpp"
 #include "sys/futex.hpp"
 
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include <system_error>
@@ -112,6 +113,7 @@ chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
 // -------------------------------------------------------------------------- life time and close
 
 chan_core::~chan_core() {
+  if (poll_fd_ >= 0) sys::close(poll_fd_);
   if (fd_ >= 0) sys::close(fd_);
 }
 
@@ -129,6 +131,7 @@ void chan_core::drop_handle() noexcept {
 bool chan_core::set_hook(chan_hook* hook) noexcept {
   const std::lock_guard guard(mutex_);
   if (closing_ && hook != nullptr) return false;
+  if (hook == nullptr) detach_direct();
   hook_.store(hook, std::memory_order_release);
   return true;
 }
@@ -159,9 +162,8 @@ bool chan_core::close() noexcept {
 // ----------------------------------------------------------------------------- the descriptor
 
 int chan_core::fd() {
-  if (chan_hook* const hook = hook_.load(std::memory_order_acquire)) {
-    if (const int theirs = hook->fd(*this); theirs >= 0) return theirs;
-  }
+  chan_hook* const hook = hook_.load(std::memory_order_acquire);
+  const int direct = hook != nullptr ? hook->direct_fd(*this) : -1;
   const std::lock_guard guard(mutex_);
   if (fd_ < 0) {
     const long made = sys::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -172,7 +174,36 @@ int chan_core::fd() {
     fd_ = static_cast<int>(made);
     update_fd(readable());
   }
-  return fd_;
+  if (direct < 0 || poll_fd_ >= 0) return poll_fd_ >= 0 ? poll_fd_ : fd_;
+  const long made = sys::call(SYS_epoll_create1, EPOLL_CLOEXEC);
+  if (sys::failed(made)) {
+    throw std::system_error(static_cast<int>(-made), std::system_category(),
+                            "sigrun::chan::fd: epoll_create1");
+  }
+  poll_fd_ = static_cast<int>(made);
+  epoll_event readable_event{};
+  readable_event.events = EPOLLIN;
+  sys::call(SYS_epoll_ctl, poll_fd_, EPOLL_CTL_ADD, fd_, &readable_event);
+  attach_direct(direct);
+  return poll_fd_;
+}
+
+void chan_core::attach_direct(int direct) noexcept {
+  if (poll_fd_ < 0 || direct < 0 || direct_ >= 0) return;
+  epoll_event readable_event{};
+  readable_event.events = EPOLLIN;
+  if (sys::failed(sys::call(SYS_epoll_ctl, poll_fd_, EPOLL_CTL_ADD, direct, &readable_event))) {
+    return;  // slower, by way of the eventfd
+  }
+  direct_ = direct;
+  set_polling(true);
+}
+
+void chan_core::detach_direct() noexcept {
+  if (direct_ < 0) return;
+  set_polling(false);
+  sys::call(SYS_epoll_ctl, poll_fd_, EPOLL_CTL_DEL, direct_, nullptr);
+  direct_ = -1;
 }
 
 void chan_core::write_fd(bool readable) noexcept {

@@ -53,8 +53,9 @@ struct chan_hook {
   virtual void poll() = 0;
   /// Called once, by close() or by the last handle's end, before the channel counts as closed.
   virtual void closing(chan_core& channel) = 0;
-  /// The descriptor that fd() gives out; -1 for the channel's own.
-  virtual int fd(chan_core& channel) = 0;
+  /// A descriptor that is readable when poll() would find something; -1 for none. fd() then gives
+  /// out an epoll set of it and the channel's own, and the channel polls.
+  virtual int direct_fd(chan_core& channel) = 0;
 
  protected:
   ~chan_hook() = default;
@@ -160,6 +161,9 @@ class chan_core {
   /// A descriptor that is readable while a receive would not block. Made by the first call; stays
   /// the channel's. Throws std::system_error.
   int fd();
+  /// Puts the hook's descriptor (which must stay open until the hook is taken off) into the set
+  /// that fd() gave out, when it has.
+  void attach_direct(int direct) noexcept;
 
  protected:
   explicit chan_core(std::size_t capacity) noexcept : capacity_(capacity) {}
@@ -183,9 +187,12 @@ class chan_core {
 
  private:
   void write_fd(bool readable) noexcept;
+  void detach_direct() noexcept;
 
   mutex mutex_;
   int fd_ = -1;
+  int poll_fd_ = -1;  // epoll set of fd_ and direct_; what fd() gives out once it exists
+  int direct_ = -1;   // the hook's, while it is in the set
   bool fd_readable_ = false;
   bool closing_ = false;
   std::atomic<bool> closed_{false};   // written under the lock
