@@ -67,8 +67,8 @@ struct chan_waiter {
   chan_waiter* prev = nullptr;
   bool linked = false;
   chan_status result = chan_status::timeout;
-  void* slot = nullptr;    ///< a receiver's std::optional<T>, a sender's T
-  void* parker = nullptr;  ///< sched::parker
+  void* slot = nullptr;                         ///< a receiver's std::optional<T>, a sender's T
+  void* parker = nullptr;                       ///< sched::parker
   std::atomic<std::uint32_t>* claim = nullptr;  ///< (4); nullptr: waits on this channel alone
 };
 
@@ -195,8 +195,8 @@ class chan_core {
   int direct_ = -1;   // the hook's, while it is in the set
   bool fd_readable_ = false;
   bool closing_ = false;
-  std::atomic<bool> closed_{false};   // written under the lock
-  std::atomic<bool> polling_{false};  // no lock; release in set_polling, acquire in wants_poll
+  std::atomic<bool> closed_{false};        // written under the lock
+  std::atomic<bool> polling_{false};       // no lock; release in set_polling, acquire in wants_poll
   std::atomic<chan_hook*> hook_{nullptr};  // written under the lock
   std::atomic<std::uint32_t> handles_{1};  // no lock
   std::atomic<std::uint32_t> memory_{1};   // no lock

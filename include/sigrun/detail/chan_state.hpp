@@ -30,13 +30,13 @@ class chan_ring {
     }
     if (room == 0) return;
     room_ = std::bit_ceil(room);
-    values_ = static_cast<T*>(::operator new(room_ * sizeof(T), std::align_val_t{alignof(T)}));
+    values_ = static_cast<T*>(::operator new (room_ * sizeof(T), std::align_val_t{alignof(T)}));
   }
   chan_ring(const chan_ring&) = delete;
   chan_ring& operator=(const chan_ring&) = delete;
   ~chan_ring() {
     while (size_ != 0) pop();
-    ::operator delete(values_, std::align_val_t{alignof(T)});
+    ::operator delete (values_, std::align_val_t{alignof(T)});
   }
 
   std::size_t size() const noexcept { return size_; }
@@ -60,14 +60,14 @@ class chan_ring {
     const std::size_t room = room_ == 0 ? 8 : room_ * 2;
     if (room > max_room) return false;
     void* const memory =
-        ::operator new(room * sizeof(T), std::align_val_t{alignof(T)}, std::nothrow);
+        ::operator new (room * sizeof(T), std::align_val_t{alignof(T)}, std::nothrow);
     if (memory == nullptr) return false;
     T* const values = static_cast<T*>(memory);
     for (std::size_t i = 0; i < size_; ++i) {
       std::construct_at(values + i, std::move((*this)[i]));
       std::destroy_at(&(*this)[i]);
     }
-    ::operator delete(values_, std::align_val_t{alignof(T)});
+    ::operator delete (values_, std::align_val_t{alignof(T)});
     values_ = values;
     room_ = room;
     head_ = 0;
