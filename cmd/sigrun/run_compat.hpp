@@ -6,7 +6,7 @@
 
 namespace sigrun::cmd {
 
-[[gnu::weak]] int tini_main(int argc, char** argv);
-[[gnu::weak]] int dumb_init_main(int argc, char** argv);
+int tini_main(int argc, char** argv);
+int dumb_init_main(int argc, char** argv);
 
 }  // namespace sigrun::cmd
