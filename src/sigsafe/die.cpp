@@ -3,9 +3,16 @@
 
 #include "sys/file.hpp"
 
+#include <sigrun/signal_names.hpp>
+
 namespace sigrun::sigsafe {
 
 void die_by(int signo, const siginfo_t* info) noexcept {
+  const default_action action = signal_default_action(signo);
+  if (action != default_action::terminate && action != default_action::core) {
+    // Sending it would stop the process here, or do nothing.
+    sys::exit_group(128 + signo);
+  }
   const sys::kernel_sigaction by_default{};
   sys::rt_sigaction(signo, &by_default, nullptr);
   const int pid = sys::getpid();

@@ -158,8 +158,8 @@ void child_process::start(const std::function<int()>& body, const child_options&
   if (pid_ == 0) {
     set_up_child(options, ready, go, out, err, parent);
     // A pipe end of the parent that stayed open here would hide its end from wait_for_go().
-    for (const int fd : {ready.read, ready.write, go.read, go.write, out.read, out.write, err.read,
-                         err.write}) {
+    for (const int fd :
+         {ready.read, ready.write, go.read, go.write, out.read, out.write, err.read, err.write}) {
       ::close(fd);
     }
     run_body(body);

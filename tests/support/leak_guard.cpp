@@ -59,7 +59,8 @@ void compare_fds(const process_snapshot& before, const process_snapshot& now,
     leaks.push_back("fd " + std::to_string(fd) + " is still open: " + target);
   }
   for (const auto& [fd, target] : before.fds) {
-    if (!now.fds.contains(fd)) leaks.push_back("fd " + std::to_string(fd) + " was closed: " + target);
+    if (!now.fds.contains(fd))
+      leaks.push_back("fd " + std::to_string(fd) + " was closed: " + target);
   }
 }
 
@@ -72,6 +73,12 @@ void compare_threads(const process_snapshot& before, const process_snapshot& now
   }
 }
 
+// libc leaves its own flags behind where the handler is SIG_DFL or SIG_IGN; they mean nothing.
+bool same(const sys::kernel_sigaction& a, const sys::kernel_sigaction& b) {
+  if (a.handler != b.handler) return false;
+  return a.handler <= sys::handler_ignore || a == b;
+}
+
 void compare_signals(const process_snapshot& before, const process_snapshot& now,
                      const leak_allowance& allowed, std::vector<std::string>& leaks) {
   const signal_set changed = ((before.mask - now.mask) | (now.mask - before.mask)) - allowed.mask;
@@ -81,7 +88,7 @@ void compare_signals(const process_snapshot& before, const process_snapshot& now
   });
   for (int signo = 1; signo <= signal_max; ++signo) {
     const auto index = static_cast<std::size_t>(signo);
-    if (allowed.actions.has(signo) || before.actions[index] == now.actions[index]) continue;
+    if (allowed.actions.has(signo) || same(before.actions[index], now.actions[index])) continue;
     leaks.push_back(std::string{signal_name(signo)} + " had " + describe(before.actions[index]) +
                     ", has " + describe(now.actions[index]));
   }

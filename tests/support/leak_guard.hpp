@@ -29,8 +29,9 @@ struct process_snapshot {
 struct leak_allowance {
   bool runtime_threads = true;  // threads named "sigrun-…"
   bool runtime_fds = true;      // eventfds and epoll fds that appear together with such a thread
-  signal_set actions;           // dispositions that may change
-  signal_set mask;              // blocked signals that may change
+  /// Dispositions that may change: glibc takes 32 and 33 when the first thread is made.
+  signal_set actions = signal_set::of(32, 33);
+  signal_set mask;  // blocked signals that may change
 };
 
 /// One line for each thing that differs; empty when nothing leaked. Threads that are just ending

@@ -13,13 +13,13 @@
 namespace sigrun::test {
 
 struct proc_signals {
-  std::string name;      // "Name:", the thread's name
-  char state = '?';      // "State:", R S D T t Z X
-  signal_set pending;    // SigPnd, sent to the thread
-  signal_set shared;     // ShdPnd, sent to the process
-  signal_set blocked;    // SigBlk
-  signal_set ignored;    // SigIgn
-  signal_set caught;     // SigCgt
+  std::string name;    // "Name:", the thread's name
+  char state = '?';    // "State:", R S D T t Z X
+  signal_set pending;  // SigPnd, sent to the thread
+  signal_set shared;   // ShdPnd, sent to the process
+  signal_set blocked;  // SigBlk
+  signal_set ignored;  // SigIgn
+  signal_set caught;   // SigCgt
 };
 
 /// Reads the text of a status file; members that it lacks stay empty.
