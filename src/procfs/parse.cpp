@@ -95,8 +95,8 @@ constexpr status_field status_fields[] = {
      [](std::string_view v, thread_status& s) { s.tracer_pid = number<int>("TracerPid", v); },
      false},
     {"Uid", parse_ids, true},
-    {"Threads",
-     [](std::string_view v, thread_status& s) { s.threads = number<int>("Threads", v); }, true},
+    {"Threads", [](std::string_view v, thread_status& s) { s.threads = number<int>("Threads", v); },
+     true},
     {"Kthread", [](std::string_view v, thread_status& s) { s.kernel_thread = v == "1"; }, false},
     {"NSpid", parse_namespaces, false},
     {"SigQ", parse_queue, true},
@@ -108,8 +108,7 @@ constexpr status_field status_fields[] = {
      true},
     {"SigIgn", [](std::string_view v, thread_status& s) { s.ignored = signals("SigIgn", v); },
      true},
-    {"SigCgt", [](std::string_view v, thread_status& s) { s.caught = signals("SigCgt", v); },
-     true},
+    {"SigCgt", [](std::string_view v, thread_status& s) { s.caught = signals("SigCgt", v); }, true},
 };
 
 // "start-end perms offset major:minor inode   path", where the path may hold blanks.
@@ -181,13 +180,26 @@ process_stat parse_stat(std::string_view text) {
       break;
     }
     switch (field) {
-      case 3: stat.state = value[0]; break;
-      case 4: stat.ppid = number<int>("stat ppid", value); break;
-      case 5: stat.group = number<int>("stat pgrp", value); break;
-      case 6: stat.session = number<int>("stat session", value); break;
-      case 22: stat.start_ticks = number<std::uint64_t>("stat starttime", value); break;
-      case 52: stat.exit_code = number<int>("stat exit_code", value); break;
-      default: break;
+      case 3:
+        stat.state = value[0];
+        break;
+      case 4:
+        stat.ppid = number<int>("stat ppid", value);
+        break;
+      case 5:
+        stat.group = number<int>("stat pgrp", value);
+        break;
+      case 6:
+        stat.session = number<int>("stat session", value);
+        break;
+      case 22:
+        stat.start_ticks = number<std::uint64_t>("stat starttime", value);
+        break;
+      case 52:
+        stat.exit_code = number<int>("stat exit_code", value);
+        break;
+      default:
+        break;
     }
   }
   return stat;

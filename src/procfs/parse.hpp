@@ -28,15 +28,15 @@ struct thread_status {
   int tid = 0;
   int ppid = 0;
   int tracer_pid = 0;
-  unsigned uid = 0;            // real user id, whose RLIMIT_SIGPENDING counts
+  unsigned uid = 0;  // real user id, whose RLIMIT_SIGPENDING counts
   unsigned effective_uid = 0;
   int threads = 0;
-  bool kernel_thread = false;  // said by kernels from 6.7 on
-  std::vector<int> ns_pids;    // this thread's id in each pid namespace, ours first
+  bool kernel_thread = false;     // said by kernels from 6.7 on
+  std::vector<int> ns_pids;       // this thread's id in each pid namespace, ours first
   std::uint64_t queued = 0;       // signals queued for this user
   std::uint64_t queue_limit = 0;  // RLIMIT_SIGPENDING
-  signal_set pending;         // for this thread alone
-  signal_set shared_pending;  // for the process
+  signal_set pending;             // for this thread alone
+  signal_set shared_pending;      // for the process
   signal_set blocked;
   signal_set ignored;
   signal_set caught;

@@ -32,11 +32,11 @@ bool is_wait(const syscall_state& call) {
   return call.what == syscall_state::kind::in_call && call.number == SYS_rt_sigtimedwait;
 }
 
-// Adds an unreadable entry to the list, once: with 500 threads one such line is enough.
+// With 500 threads, three such lines are enough.
 void note_unreadable(process_view& view, const error& problem) {
-  if (!problem.vanished() && view.unreadable.size() < 8) {
-    view.unreadable.emplace_back(problem.what());
-  }
+  if (problem.vanished() || view.unreadable.size() > 3) return;
+  view.unreadable.emplace_back(view.unreadable.size() < 3 ? problem.what()
+                                                          : "and more of the same");
 }
 
 void look_inside(process_view& view, thread_view& thread) {

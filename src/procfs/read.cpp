@@ -104,8 +104,7 @@ std::string read_text(const std::string& path, std::size_t max_bytes) {
 
 std::string read_link(const std::string& path) {
   char target[512];
-  const long result =
-      sys::call(SYS_readlinkat, AT_FDCWD, path.c_str(), target, sizeof target);
+  const long result = sys::call(SYS_readlinkat, AT_FDCWD, path.c_str(), target, sizeof target);
   if (sys::failed(result)) throw error(path, static_cast<int>(-result));
   return {target, static_cast<std::size_t>(result)};
 }

@@ -78,8 +78,8 @@ TEST(ParseStatus, reads_a_kernel_that_has_no_namespaces) {
 }
 
 TEST(ParseStatus, names_the_line_that_is_missing) {
-  for (const std::string key : {"State", "Tgid", "Pid", "PPid", "Uid", "Threads", "SigQ",
-                                "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"}) {
+  for (const std::string key : {"State", "Tgid", "Pid", "PPid", "Uid", "Threads", "SigQ", "SigPnd",
+                                "ShdPnd", "SigBlk", "SigIgn", "SigCgt"}) {
     EXPECT_EQ(refusal(parse_status, without(key)), key + ": no such line");
   }
   EXPECT_EQ(refusal(parse_status, ""), "Name: no such line");
@@ -89,8 +89,7 @@ TEST(ParseStatus, names_the_field_and_the_text_that_is_no_number) {
   std::string text = without("SigBlk") + "SigBlk:\tzzz\n";
   EXPECT_EQ(refusal(parse_status, text), "SigBlk: 'zzz' is not a number in range");
   text = without("SigBlk") + "SigBlk:\t10000000000000000\n";
-  EXPECT_EQ(refusal(parse_status, text),
-            "SigBlk: '10000000000000000' is not a number in range");
+  EXPECT_EQ(refusal(parse_status, text), "SigBlk: '10000000000000000' is not a number in range");
   text = without("SigQ") + "SigQ:\t5\n";
   EXPECT_EQ(refusal(parse_status, text), "SigQ: '' is not a number in range");
   text = without("State") + "State:\t\n";
