@@ -3,6 +3,8 @@
 // Goal: the end of a channel: who is woken, what can still be had, what the hook hears.
 #include "chan_fixture.hpp"
 
+#include <sys/eventfd.h>
+
 #include <vector>
 
 namespace sigrun::test {
@@ -193,15 +195,26 @@ TEST_F(ChanTest, TheDescriptorIsClosedWithTheChannel) {
   EXPECT_NE(entry.revents & POLLNVAL, 0);
 }
 
-TEST_F(ChanTest, TheHookMayExportADescriptorOfItsOwn) {
+TEST_F(ChanTest, TheDescriptorIsReadableWhenTheHooksIs) {
   counting_hook hook;
   chan<int> ch(2);
   state_of(ch).set_hook(&hook);
-  hook.exported_fd = 4711;
-  EXPECT_EQ(ch.fd(), 4711);
-  hook.exported_fd = -1;
-  EXPECT_NE(ch.fd(), 4711);
-  EXPECT_FALSE(fd_readable(ch.fd()));
+  hook.exported_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  const int fd = ch.fd();
+  EXPECT_NE(fd, hook.exported_fd);
+  EXPECT_FALSE(fd_readable(fd));
+  eventfd_write(hook.exported_fd, 1);
+  EXPECT_TRUE(fd_readable(fd));
+  int out = 0;
+  EXPECT_FALSE(ch.try_recv(out));
+  EXPECT_EQ(hook.polled, 1) << "the hook is asked for what its descriptor promised";
+  eventfd_t count = 0;
+  eventfd_read(hook.exported_fd, &count);
+  EXPECT_FALSE(fd_readable(fd));
+  ch.send(1);
+  EXPECT_TRUE(fd_readable(fd));
+  state_of(ch).set_hook(nullptr);
+  close(hook.exported_fd);
 }
 
 TEST_F(ChanTest, APollLoopReceivesEverything) {

@@ -29,7 +29,7 @@ struct counting_hook final : detail::chan_hook {
     closed_during = channel.closed();
     closings.fetch_add(1);
   }
-  int fd(detail::chan_core&) override { return exported_fd; }
+  int direct_fd(detail::chan_core&) override { return exported_fd; }
 
   /// Returns when the n-th wait on this hook has been queued.
   void until_waiting(int n) {
