@@ -52,11 +52,11 @@ void epoll_loop(bench::receiver& r, const sigrun::signal_chan& signals) {
 // Everything that was taken must be in the channel or in a counter. The end signal, which may have
 // come more than once, is taken out of the sum.
 void write_counters(bench::shared_page& page, const sigrun::signal_chan& signals) {
+  const sigrun::channel_stats channel = sigrun::stats(signals);  // ends with the subscription
   sigrun::stop(signals);
   std::uint64_t ends = 1;
   sigrun::signal_event event;
   while (signals.try_recv(event)) ends += event.count;
-  const sigrun::channel_stats channel = sigrun::stats(signals);
   const sigrun::signal_stats process = sigrun::stats();
   page.taken = static_cast<std::int64_t>(process.received - ends);
   page.merged = static_cast<std::int64_t>(process.merged + channel.merged);
