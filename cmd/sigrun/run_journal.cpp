@@ -144,6 +144,14 @@ int run_journal::open(const char* path) noexcept {
   return 0;
 }
 
+void run_journal::finish(text_line& line) noexcept {
+  line.add("}\n").flush();
+  if (line.error() == 0 || told_) return;
+  told_ = true;  // once: a full disk stays full
+  text_line(2).add("sigrun: the journal cannot be written, lines are lost: ")
+      .add(error_text(line.error())).add("\n");
+}
+
 void run_journal::start(const run_options& options, int child) noexcept {
   if (!on()) return;
   text_line line(fd_);
@@ -153,7 +161,8 @@ void run_journal::start(const run_options& options, int child) noexcept {
     if (word != options.program) line.add(",");
     add_string(line, *word);
   }
-  line.add("]}\n");
+  line.add("]");
+  finish(line);
 }
 
 void run_journal::signal(const passage& signal) noexcept {
@@ -177,7 +186,7 @@ void run_journal::signal(const passage& signal) noexcept {
     line.add(",\"error\":");
     add_string(line, error_text(signal.error));
   }
-  line.add("}\n");
+  finish(line);
 }
 
 void run_journal::process(std::string_view event, const siginfo_t& child) noexcept {
@@ -201,14 +210,15 @@ void run_journal::process(std::string_view event, const siginfo_t& child) noexce
       line.add(",\"change\":\"stopped\",\"signo\":").add(child.si_status).add(",\"name\":\"")
           .add(signal_name(child.si_status)).add("\"");
   }
-  line.add("}\n");
+  finish(line);
 }
 
 void run_journal::suspended(int signo) noexcept {
   if (!on()) return;
   text_line line(fd_);
   begin(line, "suspended");
-  line.add(",\"signo\":").add(signo).add(",\"name\":\"").add(signal_name(signo)).add("\"}\n");
+  line.add(",\"signo\":").add(signo).add(",\"name\":\"").add(signal_name(signo)).add("\"");
+  finish(line);
 }
 
 void run_journal::grace_over(int group) noexcept {
@@ -216,14 +226,16 @@ void run_journal::grace_over(int group) noexcept {
   text_line line(fd_);
   begin(line, "grace-over");
   line.add(",\"sent\":{\"signo\":9,\"name\":\"SIGKILL\",\"to\":\"")
-      .add(group != 0 ? "group" : "children").add("\",\"id\":").add(group).add("}}\n");
+      .add(group != 0 ? "group" : "children").add("\",\"id\":").add(group).add("}");
+  finish(line);
 }
 
 void run_journal::end(int exit_code) noexcept {
   if (!on()) return;
   text_line line(fd_);
   begin(line, "end");
-  line.add(",\"exit_code\":").add(exit_code).add("}\n");
+  line.add(",\"exit_code\":").add(exit_code);
+  finish(line);
 }
 
 }  // namespace sigrun::cmd

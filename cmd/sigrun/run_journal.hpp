@@ -27,7 +27,10 @@ class run_journal {
   void end(int exit_code) noexcept;
 
  private:
+  void finish(class text_line& line) noexcept;
+
   int fd_ = -1;
+  bool told_ = false;
 };
 
 }  // namespace sigrun::cmd

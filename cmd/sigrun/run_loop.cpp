@@ -176,7 +176,8 @@ void runner::take(const siginfo_t& info) noexcept {
   } else if (signo == SIGCHLD && (info.si_code > 0 || !native())) {
     return;  // the kernel's word about a child; one that a process sent is passed on
   } else if (native() && info.si_code <= 0 && info.si_pid == self_) {
-    // Our own doing: SIGPIPE from writing a message, or the stop signal to our own group.
+    // Our own doing. That a write of ours failed must not make us write once more, for ever.
+    if (signo == SIGPIPE || signo == SIGXFSZ) return;
     signal.done = disposal::ignored_self;
   } else if (signo == SIGCONT && resume()) {
     signal.sent = SIGCONT;

@@ -52,11 +52,16 @@ class text_line {
     while (done < length_) {
       const long written = sys::write(fd_, bytes_ + done, length_ - done);
       if (written == -EINTR) continue;
-      if (written <= 0) break;
+      if (written <= 0) {
+        error_ = written == 0 ? ENOSPC : static_cast<int>(-written);
+        break;
+      }
       done += static_cast<std::size_t>(written);
     }
     length_ = 0;
   }
+  /// Positive errno of the last write that failed; 0: all is written.
+  int error() const noexcept { return error_; }
 
  private:
   void put(char c) noexcept {
@@ -65,6 +70,7 @@ class text_line {
   }
 
   int fd_;
+  int error_ = 0;
   std::size_t length_ = 0;
   char bytes_[2048];
 };
