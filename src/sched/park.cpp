@@ -2,6 +2,7 @@
 #include "sched/park.hpp"
 
 #include "base/expect.hpp"
+#include "sigsafe/control.hpp"
 #include "sys/clock.hpp"
 #include "sys/futex.hpp"
 #include "sys/signal.hpp"
@@ -62,11 +63,11 @@ void parker::unpark() noexcept {
     sys::futex_wake(word, 1);
   } else if ((before & state_mask) == leading_state) {
     siginfo_t info{};
-    info.si_signo = SIGURG;
-    info.si_code = control_code;
+    info.si_signo = sigsafe::control_signal;
+    info.si_code = sigsafe::control_code;
     info.si_pid = sys::getpid();
     // ESRCH cannot matter: the thread has then seen `notified` and is gone.
-    sys::rt_tgsigqueueinfo(info.si_pid, static_cast<int>(before >> tid_shift), SIGURG, &info);
+    sys::rt_tgsigqueueinfo(info.si_pid, static_cast<int>(before >> tid_shift), sigsafe::control_signal, &info);
   }
 }
 

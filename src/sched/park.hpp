@@ -26,10 +26,6 @@
 
 namespace sigrun::sched {
 
-/// si_code of the SIGURG that gets a leading thread out of rt_sigtimedwait. Negative, so that the
-/// kernel accepts it, and far from the SI_… codes of signal(7).
-inline constexpr int control_code = -0x5347;
-
 enum class park_result { notified, timeout, poked };
 
 class parker {

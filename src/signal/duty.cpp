@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "signal/duty.hpp"
 
-#include "base/expect.hpp"
 #include "sigsafe/decode.hpp"
 #include "sys/clock.hpp"
 #include "sys/futex.hpp"
@@ -214,15 +213,18 @@ bool duty::lead(sched::parker& parker, thread_block& self, std::int64_t deadline
 
 // -------------------------------------------------------------------------------------- stand-by
 
-void duty::stand_by(thread_block& self, bool by_handler) noexcept {
+long duty::prepare(thread_block& self) noexcept {
   sigevent event{};
   event.sigev_notify = SIGEV_THREAD_ID;
   event.sigev_signo = sigsafe::control_signal;
   event.sigev_value.sival_ptr = &the_intake();
   event._sigev_un._tid = self.tid;
-  base::expect(!sys::failed(sys::call(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer_)),
-               "timer_create for the signal duty failed");
-  the_intake().standby_tid.store(self.tid);
+  const long made = sys::call(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer_);
+  if (!sys::failed(made)) the_intake().standby_tid.store(self.tid);
+  return made;
+}
+
+void duty::stand_by(thread_block& self, bool by_handler) noexcept {
   armed_to_run_.store(true);
   sys::futex_wake(owner_, 1);
   std::int64_t deadline = sys::never;

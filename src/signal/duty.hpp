@@ -61,6 +61,8 @@ class duty {
   duty(const duty&) = delete;
   duty& operator=(const duty&) = delete;
 
+  /// First call of the stand-by thread: makes what it needs. Returns 0 or a negated errno.
+  long prepare(sigsafe::thread_block& self) noexcept;
   /// The body of the stand-by thread. `by_handler` chooses sigtramp as the way in.
   void stand_by(sigsafe::thread_block& self, bool by_handler) noexcept;
   /// Makes stand_by() return. Called by another thread.

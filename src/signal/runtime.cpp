@@ -121,11 +121,8 @@ void runtime::start_thread() {
       auto& self = *new sigsafe::thread_block;
       self.tid = sys::gettid();
       failure = sigsafe::make_signal_stack(self);
-      if (!sys::failed(failure)) {
-        sigsafe::set_current_thread(&self);
-        sigsafe::the_intake().standby_tid.store(self.tid);
-        // The stand-by thread dispatches from its first moment on.
-      }
+      if (!sys::failed(failure)) failure = duty_.prepare(self);
+      if (!sys::failed(failure)) sigsafe::set_current_thread(&self);
       const bool failed = sys::failed(failure);
       ready.store(1);
       sys::futex_wake(ready, 1);
@@ -139,7 +136,7 @@ void runtime::start_thread() {
   while (ready.load() == 0) sys::futex_wait(ready, 0);
   if (sys::failed(failure)) {
     thread_.join();
-    throw_system(failure, "sigrun: the signal stack of the duty thread");
+    throw_system(failure, "sigrun: the signal stack or timer of the duty thread");
   }
   thread_.detach();
 }

@@ -21,6 +21,7 @@
 // tests/models/intake.pml checks (1) to (3).
 #pragma once
 
+#include "sigsafe/control.hpp"
 #include "sigsafe/event_queue.hpp"
 #include "sys/signal.hpp"
 
@@ -30,11 +31,6 @@
 namespace sigrun::sigsafe {
 
 struct thread_block;
-
-/// si_code of a control signal (SIGURG) between threads of the runtime. No sender outside the
-/// process can be taken for it: see is_control().
-inline constexpr int control_signal = SIGURG;
-inline constexpr int control_code = -0x5347;
 
 enum consumer_state : std::uint32_t { awake, news, asleep_futex, asleep_wait };
 
