@@ -26,4 +26,5 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sigrun-config.cmake
 
 if(TARGET sigrun)
   install(TARGETS sigrun RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT command)
+  install(FILES docs/man/sigrun.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT command)
 endif()
