@@ -334,7 +334,10 @@ void duty::lead_by_handler(thread_block& self) noexcept {
 }
 
 void duty::set_stand_by_mask() noexcept {
-  const signal_set mask = signal_set::all() - never_blocked - signal_set{handler_set_.load()};
+  // What the process was started with as blocked stays so here too: a signal that the program
+  // keeps pending must not find this thread and kill it.
+  const signal_set open = never_blocked - (the_intake().start_mask - signal_set::of(32, 33));
+  const signal_set mask = signal_set::all() - open - signal_set{handler_set_.load()};
   if (mask == stand_by_mask_) return;
   sys::set_mask(mask);
   stand_by_mask_ = mask;

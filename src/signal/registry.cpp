@@ -89,7 +89,8 @@ void runtime::publish_sets() noexcept {
   if (signal_fd_ >= 0) {
     sys::call(SYS_signalfd4, signal_fd_, &waited, sys::sigset_bytes, SFD_NONBLOCK | SFD_CLOEXEC);
   }
-  duty_.set_handler_set((wanted & chained_) | (by_handler ? wanted : signal_set{}));
+  // Each wanted signal is taken one way or the other, though every other thread may block it.
+  duty_.set_handler_set(wanted - waited);
 }
 
 signal_set runtime::closable() const noexcept {
