@@ -22,11 +22,12 @@ void send_control(int tid) noexcept {
 }
 
 bool is_control(const siginfo_t& info) noexcept {
-  // Only a thread of this process can set this code (or a process that may send us anything, and
-  // then gains a spurious look at an empty queue). The stand-by timer has SI_TIMER.
-  return info.si_signo == control_signal &&
-         (info.si_code == control_code ||
-          (info.si_code == SI_TIMER && info.si_value.sival_ptr == &instance));
+  if (info.si_signo != control_signal) return false;
+  // Another sender can use this code only by taking pains, and gains a look at an empty queue. The
+  // stand-by timer has SI_TIMER. What the kernel had no room for arrives as if sent by nobody.
+  return info.si_code == control_code ||
+         (info.si_code == SI_TIMER && info.si_value.sival_ptr == &instance) ||
+         (info.si_code == SI_USER && info.si_pid == 0 && info.si_uid == 0);
 }
 
 void nudge() noexcept {

@@ -195,7 +195,7 @@ TEST_F(ParkerTest, ALeaderIsWokenByAControlSignalOfItsOwn) {
   std::thread waker([&] { parker.unpark(); });
   siginfo_t info{};
   EXPECT_EQ(sys::rt_sigtimedwait(urgent, &info, nullptr), SIGURG);
-  EXPECT_EQ(info.si_code, sched::control_code);
+  EXPECT_EQ(info.si_code, sigsafe::control_code);
   EXPECT_EQ(info.si_value.sival_ptr, nullptr);
   EXPECT_TRUE(parker.end_leading());
   EXPECT_TRUE(parker.park_until(sys::never)) << "still notified";
