@@ -6,6 +6,8 @@
 
 #include "sys/clock.hpp"
 
+#include "sigsafe/control.hpp"
+
 #include <sigrun/signal_event.hpp>
 
 #include <array>
