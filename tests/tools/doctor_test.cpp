@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <future>
 #include <thread>
 
 namespace sigrun::test {
@@ -81,10 +82,15 @@ TEST(Doctor, names_the_thread_that_steals_from_sigwait) {
   expect_finding(
       [] {
         // Made before the block, so it is open for the signal that the initial thread awaits.
-        std::thread thief([] {
+        // A thread starts with everything blocked, until the C library gives it its mask: wait
+        // for that.
+        std::promise<void> up;
+        std::thread thief([&] {
           pthread_setname_np(pthread_self(), "thief");
+          up.set_value();
           wait_for_go();
         });
+        up.get_future().wait();
         block({SIGTERM});
         announce_ready();
         const sigset_t set = set_of({SIGTERM});
