@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# bash completion for sigrun: source it, or install it as
+# /usr/share/bash-completion/completions/sigrun.
+
+_sigrun_signals() {
+  local name
+  for name in $(compgen -A signal); do
+    case $name in
+      SIG*) printf '%s\n' "$name" "${name#SIG}" ;;
+    esac
+  done
+}
+
+_sigrun_pids() {
+  local entry
+  for entry in /proc/[0-9]*; do
+    printf '%s\n' "${entry#/proc/}"
+  done
+}
+
+_sigrun() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+  local command=${COMP_WORDS[1]:-} words=
+  COMPREPLY=()
+  if ((COMP_CWORD == 1)); then
+    mapfile -t COMPREPLY < <(compgen -W 'run ps doctor send watch --help --version' -- "$cur")
+    return
+  fi
+  case $prev in
+    --tid | -t)
+      if [[ $command == send ]]; then
+        local pid=${COMP_WORDS[COMP_CWORD + 2]:-}
+        [[ -d /proc/$pid/task ]] && words=$(ls "/proc/$pid/task")
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+        return
+      fi
+      ;;
+    --value | -v | --retry | -r | --count | -n | --interval | -i | --looks) return ;;
+  esac
+  case $command in
+    ps) words='--threads --all-signals --json --help' ;;
+    doctor) words='--looks --interval --strict --json --help' ;;
+    send) words='--value --tid --group --count --retry --wait --json --help' ;;
+    watch) words='--interval --count --json --help' ;;
+    *)
+      # The program that `run` starts, and its files.
+      mapfile -t COMPREPLY < <(compgen -c -- "$cur"; compgen -f -- "$cur")
+      return
+      ;;
+  esac
+  if [[ $cur != -* ]]; then
+    words=$(_sigrun_pids)
+    # send takes the signal first; a word that is a signal means that it has been given.
+    if [[ $command == send && -z $(compgen -W "$(_sigrun_signals)" -X "!$prev" -- "$prev") ]]; then
+      words=$(_sigrun_signals)
+    fi
+  fi
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _sigrun sigrun
