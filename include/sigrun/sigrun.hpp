@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Everything but the adapters (asio.hpp, libuv.hpp, coro.hpp), which need what not every program
+// has.
+#pragma once
+
+#include <sigrun/chan.hpp>
+#include <sigrun/process.hpp>
+#include <sigrun/signal.hpp>
+#include <sigrun/signal_event.hpp>
+#include <sigrun/signal_names.hpp>
+#include <sigrun/signal_set.hpp>
