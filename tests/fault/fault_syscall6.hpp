@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace sigrun::fault {
+
+/// The `nth` call (from 1) of system call `number` from now on returns -error, once. 0: none.
+void fail(long number, int nth, int error) noexcept;
+
+/// How often the planned call has been made since fail().
+int calls() noexcept;
+
+}  // namespace sigrun::fault
