@@ -14,7 +14,7 @@ import sys
 RULER = re.compile(r"^\s*// -{3,} (.+)$")
 TYPE = re.compile(r"(struct|class|enum|using) ")
 FORWARD = re.compile(r"(struct|class) \w+;|using namespace")
-NAME = re.compile(r"(?:class|struct|enum class|enum)\s+(?:\[\[\w+\]\]\s*)?(\w+)|"
+NAME = re.compile(r"(?:enum class|class|struct|enum)\s+(\w[\w:]*)|"
                   r"using\s+(\w+)|(?:(~?\w+)\s*\()|(\w+)\s*(?:=|\{|;)")
 FIRST = ("signal.hpp", "signal_event.hpp", "signal_names.hpp", "signal_set.hpp", "chan.hpp",
          "process.hpp")
@@ -35,7 +35,8 @@ def without_bodies(code):
     while i < len(code):
         if code[i] == "{" and re.search(r"(\)|\bconst|\bnoexcept)\s*$", out):
             head = out.rstrip()
-            start = max(head.rfind(";"), head.rfind("}"), head.rfind("{ "), head.rfind("\n\n")) + 1
+            start = max(head.rfind(";"), head.rfind("}"), head.rfind("{ "), head.rfind("{\n"),
+                        head.rfind("\n\n")) + 1
             cut = re.search(r"(?<=[)\w])\s+:\s(?!:)", head[start:])
             out = (head[:start + cut.start()] if cut else head) + ";"
             i = end_of_braces(code, i)
@@ -121,7 +122,8 @@ def escape(doc):
 
 
 def page(root):
-    headers = sorted((root / "include/sigrun").glob("*.hpp"),
+    headers = sorted((h for h in (root / "include/sigrun").glob("*.hpp")
+                      if h.name != "sigrun.hpp"),
                      key=lambda h: (FIRST.index(h.name) if h.name in FIRST else 99, h.name))
     out = ["# Reference", "",
            "Made by `tools/docs/reference.py` from the public headers; do not edit. Everything is",
