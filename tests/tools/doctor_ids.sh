@@ -3,8 +3,8 @@
 # Usage: doctor_ids.sh ROOT. Every id in the doctor's rules has a section in docs/doctor.md and a
 # place in the manual page, and no section is of an id that is no longer there.
 cd "$1" || exit 2
-ids=$(grep -oE '\{"[a-z0-9-]+"' cmd/sigrun/doctor_rules.cpp |
-  sed 's/.*{"//; s/"//' | sort -u)
+ids=$(grep -oE '\{"[a-z0-9-]+",( severity| full|$)' cmd/sigrun/doctor_rules.cpp |
+  sed 's/.*{"//; s/".*//' | sort -u)
 wrong=0
 for id in $ids; do
   grep -qx "## $id" docs/doctor.md || { echo "docs/doctor.md has no section '$id'"; wrong=1; }
