@@ -28,8 +28,9 @@ void print_help(int fd) {
     for (std::size_t width = std::strlen(row.name); width < 8; ++width) out.add(" ");
     out.add(row.summary).add("\n");
   }
-  out.add("\n`sigrun COMMAND --help` explains one. Called as `tini`, `docker-init` or `dumb-init`, it\n"
-          "takes their command lines.\n");
+  out.add(
+      "\n`sigrun COMMAND --help` explains one. Called as `tini`, `docker-init` or `dumb-init`, it\n"
+      "takes their command lines.\n");
 }
 
 int main_of(int argc, char** argv) {

@@ -24,23 +24,16 @@ struct option_name {
   char id;  // what apply() sees
 };
 
-constexpr option_name names[] = {{'g', "group", wanted::nothing, 'g'},
-                                 {'c', "child", wanted::nothing, 'c'},
-                                 {'s', "subreaper", wanted::nothing, 's'},
-                                 {0, "no-subreaper", wanted::nothing, 'S'},
-                                 {0, "session", wanted::nothing, 'n'},
-                                 {'r', "rewrite", wanted::value, 'r'},
-                                 {'e', "map-exit", wanted::value, 'e'},
-                                 {'p', "parent-death", wanted::value, 'p'},
-                                 {'t', "grace", wanted::value, 't'},
-                                 {'j', "journal", wanted::value, 'j'},
-                                 {'w', "wait-all", wanted::nothing, 'w'},
-                                 {'d', "die-by-signal", wanted::nothing, 'd'},
-                                 {0, "tty", wanted::nothing, 'y'},
-                                 {0, "no-tty", wanted::nothing, 'Y'},
-                                 {'v', "verbose", wanted::nothing, 'v'},
-                                 {'h', "help", wanted::nothing, 'h'},
-                                 {'V', "version", wanted::nothing, 'V'}};
+constexpr option_name names[] = {
+    {'g', "group", wanted::nothing, 'g'},     {'c', "child", wanted::nothing, 'c'},
+    {'s', "subreaper", wanted::nothing, 's'}, {0, "no-subreaper", wanted::nothing, 'S'},
+    {0, "session", wanted::nothing, 'n'},     {'r', "rewrite", wanted::value, 'r'},
+    {'e', "map-exit", wanted::value, 'e'},    {'p', "parent-death", wanted::value, 'p'},
+    {'t', "grace", wanted::value, 't'},       {'j', "journal", wanted::value, 'j'},
+    {'w', "wait-all", wanted::nothing, 'w'},  {'d', "die-by-signal", wanted::nothing, 'd'},
+    {0, "tty", wanted::nothing, 'y'},         {0, "no-tty", wanted::nothing, 'Y'},
+    {'v', "verbose", wanted::nothing, 'v'},   {'h', "help", wanted::nothing, 'h'},
+    {'V', "version", wanted::nothing, 'V'}};
 
 constexpr std::string_view help =
     "Usage: sigrun run [OPTIONS] [--] PROGRAM [ARGUMENTS]\n\n"
@@ -73,7 +66,13 @@ text_line& complain(text_line& line) noexcept { return line.add("sigrun run: ");
 
 int bad_value(const char* option, const char* value, const char* expected) noexcept {
   text_line line(2);
-  complain(line).add("bad value '").add(value).add("' for --").add(option).add(": ").add(expected)
+  complain(line)
+      .add("bad value '")
+      .add(value)
+      .add("' for --")
+      .add(option)
+      .add(": ")
+      .add(expected)
       .add("\n");
   return usage_error;
 }
@@ -124,8 +123,8 @@ int add_rewrite(run_options& options, const char* value) noexcept {
 
 int add_exit(run_options& options, const char* value) noexcept {
   const char* const colon = std::strchr(value, ':');
-  const std::string_view from(value, colon != nullptr ? static_cast<std::size_t>(colon - value)
-                                                      : std::strlen(value));
+  const std::string_view from(
+      value, colon != nullptr ? static_cast<std::size_t>(colon - value) : std::strlen(value));
   int code = whole_number(from, 255);
   if (code < 0) {
     // By its name, a signal stands for the death by it.
@@ -143,13 +142,25 @@ int add_exit(run_options& options, const char* value) noexcept {
 // -1: go on; else the exit code to end with.
 int apply(run_options& options, char id, const char* value) noexcept {
   switch (id) {
-    case 'g': options.signal_group = true; break;
-    case 'c': options.signal_group = false; break;
-    case 's': options.subreaper = true; break;
-    case 'S': options.subreaper = false; break;
-    case 'n': options.own_session = true; break;
-    case 'r': return add_rewrite(options, value);
-    case 'e': return add_exit(options, value);
+    case 'g':
+      options.signal_group = true;
+      break;
+    case 'c':
+      options.signal_group = false;
+      break;
+    case 's':
+      options.subreaper = true;
+      break;
+    case 'S':
+      options.subreaper = false;
+      break;
+    case 'n':
+      options.own_session = true;
+      break;
+    case 'r':
+      return add_rewrite(options, value);
+    case 'e':
+      return add_exit(options, value);
     case 'p':
       options.parent_death_signal = parse_signal(value);
       if (options.parent_death_signal == 0) return bad_value("parent-death", value, "no signal");
@@ -158,14 +169,30 @@ int apply(run_options& options, char id, const char* value) noexcept {
       options.grace_ns = duration_ns(value);
       if (options.grace_ns < 0) return bad_value("grace", value, "not a number of seconds");
       break;
-    case 'j': options.journal = value; break;
-    case 'w': options.wait_all = true; break;
-    case 'd': options.die_by_signal = true; break;
-    case 'y': options.tty = tty_choice::always; break;
-    case 'Y': options.tty = tty_choice::never; break;
-    case 'v': ++options.verbosity; break;
-    case 'h': text_line(1).add(help); return 0;
-    default: text_line(1).add("sigrun " SIGRUN_VERSION "\n"); return 0;
+    case 'j':
+      options.journal = value;
+      break;
+    case 'w':
+      options.wait_all = true;
+      break;
+    case 'd':
+      options.die_by_signal = true;
+      break;
+    case 'y':
+      options.tty = tty_choice::always;
+      break;
+    case 'Y':
+      options.tty = tty_choice::never;
+      break;
+    case 'v':
+      ++options.verbosity;
+      break;
+    case 'h':
+      text_line(1).add(help);
+      return 0;
+    default:
+      text_line(1).add("sigrun " SIGRUN_VERSION "\n");
+      return 0;
   }
   return -1;
 }
@@ -200,8 +227,8 @@ int no_value(const option_name& name) noexcept {
 int parse_word(run_options& options, int argc, char** argv, int& at) noexcept {
   const std::string_view argument(argv[at]);
   const char* const equals = std::strchr(argv[at], '=');
-  const std::size_t end = equals != nullptr ? static_cast<std::size_t>(equals - argv[at])
-                                            : argument.size();
+  const std::size_t end =
+      equals != nullptr ? static_cast<std::size_t>(equals - argv[at]) : argument.size();
   const std::string_view word(argument.data() + 2, end - 2);
   const option_name* const name = by_word(word);
   if (name == nullptr) return unknown({argument.data(), end});

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run_child.hpp"
 
-#include "run_report.hpp"
 #include "base/text.hpp"
+#include "run_report.hpp"
 #include "run_sys.hpp"
 
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 namespace sigrun::cmd {
 namespace {
@@ -57,7 +59,7 @@ long execute_file(const char* path, char** arguments) noexcept {
   std::size_t count = 0;
   script[count++] = "/bin/sh";
   script[count++] = path;
-  for (char** word = arguments[0] != nullptr ? arguments + 1 : arguments; *word != nullptr; ++word) {
+  for (char** word = arguments + 1; *word != nullptr; ++word) {
     if (count == 1023) return -E2BIG;
     script[count++] = *word;
   }
@@ -83,8 +85,8 @@ long execute(char** arguments) noexcept {
   long reason = -ENOENT;
   for (;;) {
     const char* end = std::strchr(path, ':');
-    const std::size_t size = end != nullptr ? static_cast<std::size_t>(end - path)
-                                            : std::strlen(path);
+    const std::size_t size =
+        end != nullptr ? static_cast<std::size_t>(end - path) : std::strlen(path);
     if (size + name_size + 2 > sizeof file) {
       reason = -ENAMETOOLONG;
     } else {
@@ -162,8 +164,7 @@ int child_main(void* argument) noexcept {
   if (!sys::failed(error)) {
     // Whoever asks for SIGKILL at the parent's death wants nothing left; the runner cannot pass
     // that signal on, so the program asks for it too.
-    if (plan.options->style == run_style::native &&
-        plan.options->parent_death_signal == SIGKILL) {
+    if (plan.options->style == run_style::native && plan.options->parent_death_signal == SIGKILL) {
       set_parent_death_signal(SIGKILL);
     }
     rename_pid_variables(static_cast<int>(sys::call(SYS_getppid)), sys::getpid());
@@ -180,21 +181,34 @@ alignas(64) char child_stack[32 * 1024];
 
 }  // namespace
 
-child_start start_child(const run_options& options, const inherited_signals& inherited,
-                        bool take_terminal) noexcept {
-  child_start result;
-  child_plan plan{&options, &inherited, take_terminal, &result};
+const child_start& start_child(const run_options& options, const inherited_signals& inherited,
+                               bool take_terminal) noexcept {
+  static child_start own;
+  child_start* result = &own;
+  child_plan plan{&options, &inherited, take_terminal, result};
+  int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
+  if (take_terminal && foreground_group(0) >= 0) {
+    // From the moment it has the terminal, Ctrl-Z may stop the child, even before it executes; the
+    // runner must not be held up with it, or nobody could resume either. So this one runs beside.
+    const long page = sys::call(SYS_mmap, 0, sizeof(child_start), PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!sys::failed(page)) {
+      result = plan.result = new (reinterpret_cast<void*>(page)) child_start;
+      flags = SIGCHLD;
+    }
+  }
   // glibc's clone() switches to the child's own stack, which a plain vfork system call made from
   // here would not.
-  const int pid = ::clone(child_main, child_stack + sizeof child_stack,
-                          CLONE_VM | CLONE_VFORK | SIGCHLD, &plan);
+  const int pid = ::clone(child_main, child_stack + sizeof child_stack, flags, &plan);
   if (pid < 0) {
-    result.failed = start_step::fork;
-    result.error = errno;
-    return result;
+    result->failed = start_step::fork;
+    result->error = errno;
+    return *result;
   }
-  result.pid = pid;
-  return result;
+  // The child does this too; whoever is first, the group is there before a signal is sent to it.
+  if (flags == SIGCHLD) sys::call(SYS_setpgid, pid, pid);
+  result->pid = pid;
+  return *result;
 }
 
 }  // namespace sigrun::cmd

@@ -30,8 +30,10 @@ struct child_start {
   int exit_code = 0;
 };
 
-/// Starts options.program. `take_terminal`: make the child's group the terminal's foreground group.
-child_start start_child(const run_options& options, const inherited_signals& inherited,
-                        bool take_terminal) noexcept;
+/// Starts options.program, once in the life of a process. `take_terminal`: make the child's group
+/// the terminal's foreground group; where there is a terminal the child then runs beside the
+/// runner, and `failed` and `exit_code` are only sure when it has ended.
+const child_start& start_child(const run_options& options, const inherited_signals& inherited,
+                               bool take_terminal) noexcept;
 
 }  // namespace sigrun::cmd

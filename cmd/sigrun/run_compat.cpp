@@ -31,7 +31,8 @@ void tini_usage(const char* argv0, int fd) noexcept {
   text_line out(fd);
   out.add(name).add(" (").add(tini_version).add(")\n");
   out.add("Usage: ").add(name).add(" [OPTIONS] PROGRAM -- [ARGS] | --version\n\n");
-  out.add("Execute a program under the supervision of a valid init process (").add(name)
+  out.add("Execute a program under the supervision of a valid init process (")
+      .add(name)
       .add(")\n\n");
   out.add(
       "Command line options:\n\n"
@@ -52,18 +53,27 @@ void tini_usage(const char* argv0, int fd) noexcept {
 
 void tini_license(int fd) noexcept {
   text_line(fd).add(
-      "This is sigrun " SIGRUN_VERSION ", called as tini.\n\n"
-      "Licensed under the Apache License, Version 2.0 (the \"License\"); you may not use it except\n"
+      "This is sigrun " SIGRUN_VERSION
+      ", called as tini.\n\n"
+      "Licensed under the Apache License, Version 2.0 (the \"License\"); you may not use it "
+      "except\n"
       "in compliance with the License. You may obtain a copy of the License at\n\n"
       "    http://www.apache.org/licenses/LICENSE-2.0\n\n"
       "Unless required by applicable law or agreed to in writing, software distributed under the\n"
-      "License is distributed on an \"AS IS\" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND,\n"
+      "License is distributed on an \"AS IS\" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY "
+      "KIND,\n"
       "either express or implied.\n");
 }
 
 int tini_bad_value(const char* option, const char* value) noexcept {
-  text_line(2).add("[FATAL tini (").add(sys::getpid()).add(")] Not a valid option for ")
-      .add(option).add(": ").add(value).add("\n");
+  text_line(2)
+      .add("[FATAL tini (")
+      .add(sys::getpid())
+      .add(")] Not a valid option for ")
+      .add(option)
+      .add(": ")
+      .add(value)
+      .add("\n");
   return 1;
 }
 
@@ -90,23 +100,37 @@ int parse_tini(run_options& options, int argc, char** argv) {
     text_line(1).add(tini_version).add("\n");
     return 0;
   }
-  // The C library's getopt() as tini uses it, permutation, POSIXLY_CORRECT and error texts included.
+  // The C library's getopt() as tini uses it: permutation, POSIXLY_CORRECT, error texts.
   for (int option; (option = ::getopt(argc, argv, "p:hvwgle:s")) != -1;) {
     switch (option) {
-      case 'h': tini_usage(argv[0], 1); return 0;
-      case 's': options.subreaper = true; break;
+      case 'h':
+        tini_usage(argv[0], 1);
+        return 0;
+      case 's':
+        options.subreaper = true;
+        break;
       case 'p':
         options.parent_death_signal = tini_signal(optarg);
         if (options.parent_death_signal == 0) return tini_bad_value("-p", optarg);
         break;
-      case 'v': ++options.verbosity; break;
-      case 'w': options.warn_on_reap = true; break;
-      case 'g': options.signal_group = true; break;
+      case 'v':
+        ++options.verbosity;
+        break;
+      case 'w':
+        options.warn_on_reap = true;
+        break;
+      case 'g':
+        options.signal_group = true;
+        break;
       case 'e':
         if (!add_tini_exit_code(options, optarg)) return tini_bad_value("-e", optarg);
         break;
-      case 'l': tini_license(1); return 0;
-      default: tini_usage(argv[0], 2); return 1;
+      case 'l':
+        tini_license(1);
+        return 0;
+      default:
+        tini_usage(argv[0], 2);
+        return 1;
     }
   }
   if (optind >= argc) {
@@ -117,21 +141,26 @@ int parse_tini(run_options& options, int argc, char** argv) {
 }
 
 void dumb_init_help(const char* argv0) noexcept {
-  text_line(2).add("dumb-init v").add(dumb_init_version).add("\nUsage: ").add(argv0).add(
-      " [option] command [[arg] ...]\n\n"
-      "dumb-init is a simple process supervisor that forwards signals to children.\n"
-      "It is designed to run as PID1 in minimal container environments.\n\n"
-      "Optional arguments:\n"
-      "   -c, --single-child   Run in single-child mode.\n"
-      "                        In this mode, signals are only proxied to the\n"
-      "                        direct child and not any of its descendants.\n"
-      "   -r, --rewrite s:r    Rewrite received signal s to new signal r before proxying.\n"
-      "                        To ignore (not proxy) a signal, rewrite it to 0.\n"
-      "                        This option can be specified multiple times.\n"
-      "   -v, --verbose        Print debugging information to stderr.\n"
-      "   -h, --help           Print this help message and exit.\n"
-      "   -V, --version        Print the current version and exit.\n\n"
-      "Full help is available online at https://github.com/Yelp/dumb-init\n");
+  text_line(2)
+      .add("dumb-init v")
+      .add(dumb_init_version)
+      .add("\nUsage: ")
+      .add(argv0)
+      .add(
+          " [option] command [[arg] ...]\n\n"
+          "dumb-init is a simple process supervisor that forwards signals to children.\n"
+          "It is designed to run as PID1 in minimal container environments.\n\n"
+          "Optional arguments:\n"
+          "   -c, --single-child   Run in single-child mode.\n"
+          "                        In this mode, signals are only proxied to the\n"
+          "                        direct child and not any of its descendants.\n"
+          "   -r, --rewrite s:r    Rewrite received signal s to new signal r before proxying.\n"
+          "                        To ignore (not proxy) a signal, rewrite it to 0.\n"
+          "                        This option can be specified multiple times.\n"
+          "   -v, --verbose        Print debugging information to stderr.\n"
+          "   -h, --help           Print this help message and exit.\n"
+          "   -V, --version        Print the current version and exit.\n\n"
+          "Full help is available online at https://github.com/Yelp/dumb-init\n");
 }
 
 bool add_dumb_init_rewrite(run_options& options, bool (&given)[32], const char* text) noexcept {
@@ -150,26 +179,37 @@ bool add_dumb_init_rewrite(run_options& options, bool (&given)[32], const char* 
 }
 
 int parse_dumb_init(run_options& options, bool (&given)[32], int argc, char** argv) {
-  static constexpr option long_options[] = {{"help", no_argument, nullptr, 'h'},
-                                            {"single-child", no_argument, nullptr, 'c'},
-                                            {"rewrite", required_argument, nullptr, 'r'},
-                                            {"verbose", no_argument, nullptr, 'v'},
-                                            {"version", no_argument, nullptr, 'V'},
-                                            {nullptr, 0, nullptr, 0}};
+  static constexpr option long_options[] = {
+      {"help", no_argument, nullptr, 'h'},          {"single-child", no_argument, nullptr, 'c'},
+      {"rewrite", required_argument, nullptr, 'r'}, {"verbose", no_argument, nullptr, 'v'},
+      {"version", no_argument, nullptr, 'V'},       {nullptr, 0, nullptr, 0}};
   for (int option; (option = ::getopt_long(argc, argv, "+hvVr:c", long_options, nullptr)) != -1;) {
     switch (option) {
-      case 'h': dumb_init_help(argv[0]); return 0;
-      case 'v': options.verbosity = 1; break;
-      case 'V': text_line(2).add("dumb-init v").add(dumb_init_version).add("\n"); return 0;
-      case 'c': options.own_session = false; break;
+      case 'h':
+        dumb_init_help(argv[0]);
+        return 0;
+      case 'v':
+        options.verbosity = 1;
+        break;
+      case 'V':
+        text_line(2).add("dumb-init v").add(dumb_init_version).add("\n");
+        return 0;
+      case 'c':
+        options.own_session = false;
+        break;
       case 'r':
         if (!add_dumb_init_rewrite(options, given, optarg)) return 1;
         break;
-      default: return 1;
+      default:
+        return 1;
     }
   }
   if (optind >= argc) {
-    text_line(2).add("Usage: ").add(argv[0]).add(" [option] program [args]\nTry ").add(argv[0])
+    text_line(2)
+        .add("Usage: ")
+        .add(argv[0])
+        .add(" [option] program [args]\nTry ")
+        .add(argv[0])
         .add(" --help for full usage.\n");
     return 1;
   }
@@ -177,13 +217,13 @@ int parse_dumb_init(run_options& options, bool (&given)[32], int argc, char** ar
 }
 
 void read_dumb_init_environment(run_options& options) {
-  if (const char* text = std::getenv("DUMB_INIT_DEBUG"); text != nullptr &&
-                                                         std::strcmp(text, "1") == 0) {
+  if (const char* text = std::getenv("DUMB_INIT_DEBUG");
+      text != nullptr && std::strcmp(text, "1") == 0) {
     options.verbosity = 1;
     text_line(2).add("[dumb-init] Running in debug mode.\n");
   }
-  if (const char* text = std::getenv("DUMB_INIT_SETSID"); text != nullptr &&
-                                                          std::strcmp(text, "0") == 0) {
+  if (const char* text = std::getenv("DUMB_INIT_SETSID");
+      text != nullptr && std::strcmp(text, "0") == 0) {
     options.own_session = false;
     if (options.verbosity > 0) text_line(2).add("[dumb-init] Not running in setsid mode.\n");
   }

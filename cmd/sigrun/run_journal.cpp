@@ -35,8 +35,12 @@ civil_date civil_from_days(std::int64_t days) noexcept {
 std::size_t sequence_length(std::string_view text) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned lead = byte(0);
-  const std::size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2
-                             : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+  const std::size_t length = lead < 0x80   ? 1
+                             : lead < 0xC2 ? 0
+                             : lead < 0xE0 ? 2
+                             : lead < 0xF0 ? 3
+                             : lead < 0xF5 ? 4
+                                           : 0;
   if (length == 0 || length > text.size()) return 0;
   for (std::size_t i = 1; i < length; ++i) {
     if ((byte(i) & 0xC0) != 0x80) return 0;
@@ -59,7 +63,8 @@ void add_string(text_line& line, std::string_view text) noexcept {
     } else if (first == '"' || first == '\\') {
       line.add_char('\\').add_char(text[0]);
     } else if (first < 0x20 || first == 0x7f) {
-      line.add("\\u00").add_char("0123456789abcdef"[first >> 4])
+      line.add("\\u00")
+          .add_char("0123456789abcdef"[first >> 4])
           .add_char("0123456789abcdef"[first & 15]);
     } else {
       line.add({text.data(), length});
@@ -97,14 +102,25 @@ void begin(text_line& line, std::string_view event) noexcept {
   const std::int64_t days = (now.tv_sec >= 0 ? now.tv_sec : now.tv_sec - 86'399) / 86'400;
   const auto second = static_cast<std::uint64_t>(now.tv_sec - days * 86'400);
   const civil_date date = civil_from_days(days);
-  line.add("{\"time\":\"").add(date.year).add("-")
-      .add_unsigned(static_cast<unsigned>(date.month), 2).add("-")
-      .add_unsigned(static_cast<unsigned>(date.day), 2).add("T")
-      .add_unsigned(second / 3'600, 2).add(":").add_unsigned(second / 60 % 60, 2).add(":")
-      .add_unsigned(second % 60, 2).add(".")
-      .add_unsigned(static_cast<std::uint64_t>(now.tv_nsec), 9).add("Z\",\"monotonic_ns\":")
+  line.add("{\"time\":\"")
+      .add(date.year)
+      .add("-")
+      .add_unsigned(static_cast<unsigned>(date.month), 2)
+      .add("-")
+      .add_unsigned(static_cast<unsigned>(date.day), 2)
+      .add("T")
+      .add_unsigned(second / 3'600, 2)
+      .add(":")
+      .add_unsigned(second / 60 % 60, 2)
+      .add(":")
+      .add_unsigned(second % 60, 2)
+      .add(".")
+      .add_unsigned(static_cast<std::uint64_t>(now.tv_nsec), 9)
+      .add("Z\",\"monotonic_ns\":")
       .add(std::int64_t{steady.tv_sec} * 1'000'000'000 + steady.tv_nsec)
-      .add(",\"event\":\"").add(event).add("\"");
+      .add(",\"event\":\"")
+      .add(event)
+      .add("\"");
 }
 
 // What the union of a siginfo holds depends on the code: only what a process sent has a sender.
@@ -115,7 +131,10 @@ void add_sender(text_line& line, const siginfo_t& info) noexcept {
     line.add(",\"sender\":null,\"value\":null");
     return;
   }
-  line.add(",\"sender\":{\"pid\":").add(info.si_pid).add(",\"uid\":").add_unsigned(info.si_uid)
+  line.add(",\"sender\":{\"pid\":")
+      .add(info.si_pid)
+      .add(",\"uid\":")
+      .add_unsigned(info.si_uid)
       .add(",\"comm\":");
   // Pid 0 stands for a process this pid namespace cannot see.
   if (info.si_pid == 0) {
@@ -148,8 +167,10 @@ void run_journal::finish(text_line& line) noexcept {
   line.add("}\n").flush();
   if (line.error() == 0 || told_) return;
   told_ = true;  // once: a full disk stays full
-  text_line(2).add("sigrun: the journal cannot be written, lines are lost: ")
-      .add(error_text(line.error())).add("\n");
+  text_line(2)
+      .add("sigrun: the journal cannot be written, lines are lost: ")
+      .add(error_text(line.error()))
+      .add("\n");
 }
 
 void run_journal::start(const run_options& options, int child) noexcept {
@@ -170,14 +191,26 @@ void run_journal::signal(const passage& signal) noexcept {
   const siginfo_t& info = signal.info;
   text_line line(fd_);
   begin(line, "signal");
-  line.add(",\"signo\":").add(info.si_signo).add(",\"name\":\"").add(signal_name(info.si_signo))
-      .add("\",\"si_code\":").add(info.si_code).add(",\"code\":\"")
-      .add(signal_code_name(info.si_signo, info.si_code)).add("\"");
+  line.add(",\"signo\":")
+      .add(info.si_signo)
+      .add(",\"name\":\"")
+      .add(signal_name(info.si_signo))
+      .add("\",\"si_code\":")
+      .add(info.si_code)
+      .add(",\"code\":\"")
+      .add(signal_code_name(info.si_signo, info.si_code))
+      .add("\"");
   add_sender(line, info);
   line.add(",\"done\":\"").add(to_string(signal.done)).add("\",\"sent\":");
   if (signal.sent != 0) {
-    line.add("{\"signo\":").add(signal.sent).add(",\"name\":\"").add(signal_name(signal.sent))
-        .add("\",\"to\":\"").add(to_string(signal.kind)).add("\",\"id\":").add(signal.target)
+    line.add("{\"signo\":")
+        .add(signal.sent)
+        .add(",\"name\":\"")
+        .add(signal_name(signal.sent))
+        .add("\",\"to\":\"")
+        .add(to_string(signal.kind))
+        .add("\",\"id\":")
+        .add(signal.target)
         .add("}");
   } else {
     line.add("null");
@@ -201,14 +234,22 @@ void run_journal::process(std::string_view event, const siginfo_t& child) noexce
       break;
     case CLD_KILLED:
     case CLD_DUMPED:
-      line.add(",\"change\":\"killed\",\"signo\":").add(child.si_status).add(",\"name\":\"")
-          .add(signal_name(child.si_status)).add("\",\"core\":")
+      line.add(",\"change\":\"killed\",\"signo\":")
+          .add(child.si_status)
+          .add(",\"name\":\"")
+          .add(signal_name(child.si_status))
+          .add("\",\"core\":")
           .add(child.si_code == CLD_DUMPED ? "true" : "false");
       break;
-    case CLD_CONTINUED: line.add(",\"change\":\"continued\""); break;
+    case CLD_CONTINUED:
+      line.add(",\"change\":\"continued\"");
+      break;
     default:
-      line.add(",\"change\":\"stopped\",\"signo\":").add(child.si_status).add(",\"name\":\"")
-          .add(signal_name(child.si_status)).add("\"");
+      line.add(",\"change\":\"stopped\",\"signo\":")
+          .add(child.si_status)
+          .add(",\"name\":\"")
+          .add(signal_name(child.si_status))
+          .add("\"");
   }
   finish(line);
 }
@@ -226,7 +267,10 @@ void run_journal::grace_over(int group) noexcept {
   text_line line(fd_);
   begin(line, "grace-over");
   line.add(",\"sent\":{\"signo\":9,\"name\":\"SIGKILL\",\"to\":\"")
-      .add(group != 0 ? "group" : "children").add("\",\"id\":").add(group).add("}");
+      .add(group != 0 ? "group" : "children")
+      .add("\",\"id\":")
+      .add(group)
+      .add("}");
   finish(line);
 }
 

@@ -19,14 +19,15 @@
 namespace sigrun::cmd {
 namespace {
 
-constexpr std::int64_t retry_ns = 5'000'000;     // between tries to send on a waiting signal
+constexpr std::int64_t retry_ns = 5'000'000;  // between tries to send on a waiting signal
+constexpr int waiting_max = 1024;             // 64 of it for the first one of each number
+siginfo_t waiting[waiting_max];  // of the one runner; here, so that unused pages stay untouched
 constexpr std::int64_t kill_again_ns = 100'000'000;  // SIGKILLed processes may leave orphans
 
 // tini leaves these to the kernel: a fault signal sent to it ends it, and the two of the terminal
 // are ignored. So do we, by its name.
-constexpr signal_set tini_not_taken =
-    signal_set::of(SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGSYS, SIGTTIN, SIGTTOU,
-                   32, 33);
+constexpr signal_set tini_not_taken = signal_set::of(SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGABRT,
+                                                     SIGTRAP, SIGSYS, SIGTTIN, SIGTTOU, 32, 33);
 
 constexpr signal_set asks_to_end = signal_set::of(SIGTERM, SIGINT, SIGQUIT);
 
@@ -42,6 +43,7 @@ class runner {
   void loop() noexcept;
   void take(const siginfo_t& info) noexcept;
   void pass(passage& signal) noexcept;
+  void keep(const siginfo_t& info) noexcept;
   void retry_waiting() noexcept;
   void reap() noexcept;
   void main_ended(const siginfo_t& child) noexcept;
@@ -57,7 +59,7 @@ class runner {
   inherited_signals inherited_{};
   signal_set taken_;
   signal_set waiting_set_;
-  siginfo_t waiting_[signal_max + 1];
+  int waiting_count_ = 0;
   signal_set hand_off_;  // dumb-init: dropped once each
   signal_target target_;
   run_tty tty_;
@@ -65,7 +67,7 @@ class runner {
   int child_ = 0;
   int exit_code_ = 0;
   int killed_by_ = 0;
-  int start_code_ = -1;  // the exit code of a program that never ran; -1: it runs
+  const child_start* started_ = nullptr;
   std::int64_t kill_at_ = sys::never;
   bool kill_told_ = false;
   bool main_ended_ = false;
@@ -76,8 +78,8 @@ class runner {
 // False: the runner cannot go on, and has said why.
 bool runner::prepare() noexcept {
   self_ = sys::getpid();
-  taken_ = options_.style == run_style::tini ? signal_set::all() - tini_not_taken
-                                             : signal_set::all();
+  taken_ =
+      options_.style == run_style::tini ? signal_set::all() - tini_not_taken : signal_set::all();
   taken_ -= signal_set::of(SIGKILL, SIGSTOP);
   const signal_set blocked = taken_;
   sys::rt_sigprocmask(SIG_SETMASK, &blocked, &inherited_.mask);
@@ -108,8 +110,12 @@ bool runner::prepare() noexcept {
   }
   if (options_.journal != nullptr) {
     if (const int error = journal_.open(options_.journal); error != 0) {
-      text_line(2).add("sigrun: cannot open journal ").add(options_.journal).add(": ")
-          .add(error_text(error)).add("\n");
+      text_line(2)
+          .add("sigrun: cannot open journal ")
+          .add(options_.journal)
+          .add(": ")
+          .add(error_text(error))
+          .add("\n");
       exit_code_ = 125;
       return false;
     }
@@ -125,14 +131,14 @@ bool runner::start() noexcept {
     report_detached(options_, detached, leader);
   }
   const bool terminal = tty_.wanted(options_);
-  const child_start started = start_child(options_, inherited_, terminal);
+  const child_start& started = start_child(options_, inherited_, terminal);
   if (started.pid == 0) {
     exit_code_ = report_failed_start(options_, started);
     return false;
   }
   child_ = started.pid;
-  if (terminal) tty_.given(child_);
-  if (started.failed != start_step::none) start_code_ = started.exit_code;
+  started_ = &started;
+  if (terminal) tty_.given();
   target_.pid = child_;
   target_.kind = options_.signal_group ? target_kind::group : target_kind::process;
   report_started(options_, child_);
@@ -209,8 +215,7 @@ void runner::pass(passage& signal) noexcept {
   const long result = send_on(target_, to, signal.info);
   if (result == -EAGAIN && to >= 32) {
     signal.done = disposal::waiting;
-    std::memcpy(&waiting_[signo], &signal.info, sizeof signal.info);
-    waiting_set_ |= signal_set::of(signo);
+    keep(signal.info);
   } else if (sys::failed(result)) {
     signal.done = disposal::failed;
     signal.error = static_cast<int>(-result);
@@ -221,16 +226,40 @@ void runner::pass(passage& signal) noexcept {
   }
 }
 
+void runner::keep(const siginfo_t& info) noexcept {
+  std::memcpy(&waiting[waiting_count_++], &info, sizeof info);
+  waiting_set_ |= signal_set::of(info.si_signo);
+}
+
+// The limit on queued signals counts all of a user's: those that wait for us in the kernel may be
+// the very ones that leave the program no room. So one more of each kept number is taken first, as
+// long as there is place, and what is kept then goes on in the order it came.
 void runner::retry_waiting() noexcept {
   waiting_set_.for_each([this](int signo) {
+    siginfo_t info;
+    if (waiting_count_ < waiting_max - signal_max &&
+        sys::rt_sigtimedwait(signal_set::of(signo), &info, &sys::no_wait) > 0) {
+      keep(info);
+    }
+  });
+  const int count = waiting_count_;
+  waiting_count_ = 0;
+  waiting_set_ = signal_set{};
+  for (int i = 0; i < count; ++i) {
+    const int signo = waiting[i].si_signo;
+    // pass() keeps again what still has no room, at or below i; later ones stay behind it.
+    if (waiting_set_.has(signo)) {
+      const siginfo_t info = waiting[i];
+      keep(info);
+      continue;
+    }
     passage signal;
-    std::memcpy(&signal.info, &waiting_[signo], sizeof signal.info);
-    waiting_set_ -= signal_set::of(signo);
+    std::memcpy(&signal.info, &waiting[i], sizeof signal.info);
     pass(signal);
-    if (signal.done == disposal::waiting) return;
+    if (signal.done == disposal::waiting) continue;
     report_passed(options_, signal);
     journal_.signal(signal);
-  });
+  }
 }
 
 // Standard signals merge, so one SIGCHLD may stand for any number of children.
@@ -245,8 +274,8 @@ void runner::reap() noexcept {
       return;
     }
     const bool is_main = child.si_pid == child_;
-    const bool ended = child.si_code == CLD_EXITED || child.si_code == CLD_KILLED ||
-                       child.si_code == CLD_DUMPED;
+    const bool ended =
+        child.si_code == CLD_EXITED || child.si_code == CLD_KILLED || child.si_code == CLD_DUMPED;
     if (is_main || ended) {
       // Read and sent while the zombie still holds its name and its pid: (2).
       journal_.process(is_main ? "child" : "adopted", child);
@@ -264,8 +293,9 @@ void runner::main_ended(const siginfo_t& child) noexcept {
   const bool exited = child.si_code == CLD_EXITED;
   killed_by_ = exited ? 0 : child.si_status;
   const int code = (exited ? child.si_status : 128 + child.si_status) & 0xff;
-  exit_code_ = start_code_ >= 0 && native() ? start_code_ : options_.exit_code[code];
-  if (options_.exit_code_given[code] || start_code_ >= 0) killed_by_ = 0;
+  const bool never_ran = started_->failed != start_step::none;
+  exit_code_ = never_ran && native() ? started_->exit_code : options_.exit_code[code];
+  if (options_.exit_code_given[code] || never_ran) killed_by_ = 0;
   if (options_.style == run_style::dumb_init) {
     passage last;
     std::memset(&last.info, 0, sizeof last.info);

@@ -12,8 +12,9 @@
 //     none is lost between two steps and no handler exists.
 // (2) The main child is not reaped before the last signal to it or its group is sent: their ids
 //     cannot have passed to somebody else.
-// (3) A real-time signal that its target has no room for stays in `waiting_` (one per number) and
-//     its number is left out of the wait, so the rest stay queued, in order, in the kernel.
+// (3) A real-time signal that its target has no room for is kept in `waiting`, at most waiting_max
+//     of them, and its number is left out of the wait: the rest stay queued, in order, in the
+//     kernel, and later ones of that number never overtake it.
 #pragma once
 
 #include "run_child.hpp"

@@ -97,9 +97,11 @@ int native_failed_start(const run_options& options, const child_start& start) no
       return 125;
     }
     default:
-      line.add("cannot start ").add(name)
+      line.add("cannot start ")
+          .add(name)
           .add(start.failed == start_step::session ? ": setsid: " : ": setpgid: ")
-          .add(error_text(start.error)).add("\n");
+          .add(error_text(start.error))
+          .add("\n");
       return 125;
   }
 }
@@ -110,9 +112,14 @@ int tini_failed_start(const run_options& options, const child_start& start) noex
     case start_step::execute:
       line.add("exec ").add(options.program[0]).add(" failed: ");
       break;
-    case start_step::fork: line.add("fork failed: "); break;
-    case start_step::terminal: line.add("tcsetpgrp failed: "); break;
-    default: line.add("setpgid failed: ");
+    case start_step::fork:
+      line.add("fork failed: ");
+      break;
+    case start_step::terminal:
+      line.add("tcsetpgrp failed: ");
+      break;
+    default:
+      line.add("setpgid failed: ");
   }
   line.add(error_text(start.error)).add("\n");
   if (start.failed != start_step::execute) return 1;
@@ -153,8 +160,8 @@ const char* error_text(int error) noexcept {
 }
 
 std::string_view to_string(disposal done) noexcept {
-  constexpr std::string_view words[] = {"forwarded", "rewritten",    "dropped", "ignored",
-                                        "ignored-self", "waiting", "failed"};
+  constexpr std::string_view words[] = {"forwarded",    "rewritten", "dropped", "ignored",
+                                        "ignored-self", "waiting",   "failed"};
   return words[static_cast<unsigned>(done)];
 }
 
@@ -165,8 +172,12 @@ std::string_view to_string(target_kind kind) noexcept {
 
 void report_started(const run_options& options, int pid) noexcept {
   if (tini_says(options, info)) {
-    tini_line(info).add("Spawned child process '").add(options.program[0]).add("' with pid '")
-        .add(pid).add("'\n");
+    tini_line(info)
+        .add("Spawned child process '")
+        .add(options.program[0])
+        .add("' with pid '")
+        .add(pid)
+        .add("'\n");
   } else if (dumb_says(options)) {
     dumb_line().add("Child spawned with PID ").add(pid).add(".\n");
   } else if (native_says(options)) {
@@ -225,15 +236,20 @@ void report_no_terminal(const run_options& options, long result) noexcept {
   // tini's line sits in a stdio buffer that executing the program throws away, unless a terminal
   // makes that buffer a line long.
   if (!tini_says(options, debug) || !is_terminal(1)) return;
-  tini_line(debug).add("tcsetpgrp failed: ").add(result == -ENOTTY ? "no tty" : "no such device")
+  tini_line(debug)
+      .add("tcsetpgrp failed: ")
+      .add(result == -ENOTTY ? "no tty" : "no such device")
       .add(" (ok to proceed)\n");
 }
 
 int report_failed_start(const run_options& options, const child_start& start) noexcept {
   switch (options.style) {
-    case run_style::tini: return tini_failed_start(options, start);
-    case run_style::dumb_init: return dumb_failed_start(options, start);
-    default: return native_failed_start(options, start);
+    case run_style::tini:
+      return tini_failed_start(options, start);
+    case run_style::dumb_init:
+      return dumb_failed_start(options, start);
+    default:
+      return native_failed_start(options, start);
   }
 }
 
@@ -288,9 +304,12 @@ void report_passed(const run_options& options, const passage& signal) noexcept {
 void report_reaped(const run_options& options, const siginfo_t& child, bool is_main) noexcept {
   const bool exited = child.si_code == CLD_EXITED;
   if (dumb_says(options)) {
-    dumb_line().add("A child with PID ").add(child.si_pid)
+    dumb_line()
+        .add("A child with PID ")
+        .add(child.si_pid)
         .add(exited ? " exited with exit status " : " was terminated by signal ")
-        .add(child.si_status).add(".\n");
+        .add(child.si_status)
+        .add(".\n");
   } else if (options.style == run_style::tini) {
     if (tini_says(options, debug)) {
       tini_line(debug).add("Reaped child with pid: '").add(child.si_pid).add("'\n");

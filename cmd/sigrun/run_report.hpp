@@ -16,8 +16,15 @@ struct child_start;
 
 /// What became of a signal. `waiting`: the target's queue is full and the signal is kept until it
 /// has room.
-enum class disposal : std::uint8_t { forwarded, rewritten, dropped, ignored, ignored_self,
-                                     waiting, failed };
+enum class disposal : std::uint8_t {
+  forwarded,
+  rewritten,
+  dropped,
+  ignored,
+  ignored_self,
+  waiting,
+  failed
+};
 std::string_view to_string(disposal done) noexcept;
 
 enum class target_kind : std::uint8_t { none, process, group, children };

@@ -13,12 +13,12 @@ bool run_tty::wanted(const run_options& options) noexcept {
   if (options.tty == tty_choice::never || foreground_group(0) != group_of(0)) return false;
   // In `sigrun run a | pager` the pager reads the terminal from our group. The program gets the
   // terminal when it asks for it: see runner::main_stopped().
-  struct stat out{};
+  struct stat out {};
   return sys::failed(sys::call(SYS_newfstatat, 1, "", &out, AT_EMPTY_PATH)) ||
          !S_ISFIFO(out.st_mode);
 }
 
-void run_tty::given(int group) noexcept { given_ = foreground_group(0) == group; }
+void run_tty::given() noexcept { given_ = foreground_group(0) >= 0; }
 
 bool run_tty::give(int group) noexcept {
   const int own = group_of(0);

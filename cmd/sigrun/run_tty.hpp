@@ -15,8 +15,8 @@ class run_tty {
 
   /// Whether the program is to begin in the foreground.
   bool wanted(const run_options& options) noexcept;
-  /// start_child() has made `group` the foreground group.
-  void given(int group) noexcept;
+  /// start_child() gives it to the program, if there is one.
+  void given() noexcept;
   /// Makes `group` the foreground group if ours is it. False when it is not, or there is no
   /// terminal.
   bool give(int group) noexcept;

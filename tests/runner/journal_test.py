@@ -90,7 +90,8 @@ def a_journal_is_appended_to(bench):
 
 def odd_bytes_in_names_stay_valid_json(bench):
     path = bench.path("journal")
-    words = [b"a\"b\\c\n\t\x01", b"\xff\xfe", "é€😀".encode(), b"\xed\xa0\x80", b"\xc0\xaf", b"x" * 5000]
+    words = [b"a\"b\\c\n\t\x01", b"\xff\xfe", "é€😀".encode(), b"\xed\xa0\x80", b"\xc0\xaf",
+             b"x" * 5000]
     runner = bench.start(bench.sigrun, "run", "-j", path, "true", *words)
     assert runner.end() == 0
     program = lines_of(path)[0]["program"]

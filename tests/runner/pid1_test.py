@@ -9,12 +9,12 @@ from bench import Skip, children_of, queue, until
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
-def as_pid_1(bench, *words, name="sigrun"):
+def as_pid_1(bench, *words, name="sigrun", **options):
     """The `unshare` process and the runner's pid outside."""
     if subprocess.run([*UNSHARE, "true"], capture_output=True).returncode != 0:
         raise Skip("no new pid namespace here")
     command = [bench.sigrun, "run"] if name == "sigrun" else [bench.named(name)]
-    outer = bench.start(*UNSHARE, *command, *words)
+    outer = bench.start(*UNSHARE, *command, *words, **options)
     init = until("PID 1 runs", lambda: children_of(outer.pid))[0]
     return outer, init
 
@@ -48,7 +48,6 @@ def die_by_signal_falls_back_to_the_exit_code(bench):
 
 
 def a_missing_program_is_127(bench):
-    outer, _ = None, None
     if subprocess.run([*UNSHARE, "true"], capture_output=True).returncode != 0:
         raise Skip("no new pid namespace here")
     outer = bench.start(*UNSHARE, bench.sigrun, "run", "no-such-program")
@@ -66,18 +65,21 @@ def grace_and_wait_all_leave_nobody(bench):
 
 def ctrl_z_without_a_shell_has_no_effect(bench):
     outer, init = as_pid_1(bench, "--", "sh", "-c",
-                           'echo ready $$; read word; echo went on; exit 8', )
+                           "echo ready; read word; echo $word; read word; exit 8",
+                           stdin=subprocess.PIPE)
     outer.line()
-    program = children_of(init)[0] if children_of(init) else 0
-    if program:
-        os.kill(program, signal.SIGTSTP)
+    program = children_of(init)[0]
+    os.kill(program, signal.SIGTSTP)
+    outer.process.stdin.write(b"one\n")
+    outer.process.stdin.flush()
+    assert outer.line() == "one", "nobody could resume it, so it does not stay stopped"
     assert outer.end() == 8
 
 
 def as_tini_and_dumb_init_it_ends_on_sigterm(bench):
     for name, words in (("tini", ["-v", "--"]), ("dumb-init", ["-v", "--"])):
         outer, init = as_pid_1(bench, *words, bench.probe, "listen", name=name)
-        until("the program runs", lambda: b"ready" in outer.rest or outer.line().startswith("ready"))
+        until("the program runs", lambda: outer.line().startswith("ready"))
         os.kill(init, signal.SIGTERM)
         until("it arrives", lambda: outer.line().startswith("signal 15"))
         assert queue(init, 64, 1000)

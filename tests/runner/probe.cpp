@@ -4,11 +4,11 @@
 // 32 and 33, and reports each thing it learns as one line on stdout.
 //
 //   probe listen        blocks everything, prints "ready PID PGID SID", then one line per signal:
-//                       "signal SIGNO CODE PID VALUE". A SIGRTMAX with value 1000+N ends it with N.
-//   probe listen-fork   the same in a parent and a child of one group, each line led by "0 " or "1 "
-//   probe state         prints "blocked HEX ignored HEX"
-//   probe orphans N     leaves N processes behind, one after another, that end at once
-//   probe hold          prints "ready PID" and sleeps with SIGTERM, SIGINT, SIGHUP ignored
+//                       "signal SIGNO CODE PID VALUE". SIGRTMAX with value 1000+N: exits with N.
+//   probe listen-fork   the same in a parent and a child of one group, each line led by "0 " or "1
+//   " probe state         prints "blocked HEX ignored HEX" probe orphans N     leaves N processes
+//   behind, one after another, that end at once probe hold          prints "ready PID" and waits
+//   with SIGTERM, SIGINT, SIGHUP ignored
 #include "sys/file.hpp"
 #include "sys/signal.hpp"
 
@@ -77,8 +77,8 @@ int hold() {
   for (const int signo : {SIGTERM, SIGINT, SIGHUP}) std::signal(signo, SIG_IGN);
   std::printf("ready %d\n", getpid());
   std::fflush(stdout);
-  sleep(dead_man_s);
-  return 99;
+  alarm(dead_man_s);
+  for (;;) pause();
 }
 
 }  // namespace
