@@ -31,9 +31,11 @@ bool event_queue::push(const signal_event& event, std::uint32_t& used) noexcept 
     }
   }
   slot->event = event;
+  // Before the event is to be seen: until then head_ cannot pass it.
+  used = static_cast<std::uint32_t>(position + 1 - head_.load(std::memory_order_relaxed));
+  if (used > capacity()) used = capacity();  // the slot was freed, and head_ not moved yet
   // Release pairs with the acquire load in pop(): the copy is seen with the turn.
   slot->turn.store(position + 1, std::memory_order_release);
-  used = static_cast<std::uint32_t>(position + 1 - head_.load(std::memory_order_relaxed));
   return true;
 }
 
@@ -52,7 +54,10 @@ bool event_queue::merge(const signal_event& event) noexcept {
 bool event_queue::pop(signal_event& event) noexcept {
   const std::uint64_t position = head_.load(std::memory_order_relaxed);
   queue_slot& slot = slots_[position & mask_];
-  if (slot.turn.load(std::memory_order_acquire) != position + 1) return pop_overflow(event);
+  if (slot.turn.load(std::memory_order_acquire) != position + 1) {
+    // Won but not filled: its handler nudges when it has, and what overflowed came later.
+    return tail_.load() == position && pop_overflow(event);
+  }
   event = slot.event;
   slot.turn.store(position + mask_ + 1);
   head_.store(position + 1);
@@ -63,21 +68,15 @@ bool event_queue::pop_overflow(signal_event& event) noexcept {
   while (const int signo = signal_set{overflowed_.load()}.first()) {
     overflow_slot& slot = overflow_[signo];
     overflowed_.fetch_and(~signal_set::of(signo).bits());
-    if (slot.state.load() == writing) {
-      // Its handler is between two stores; it sets the bit again when it is done.
-      continue;
-    }
-    const bool has_record = slot.state.load() == written;
-    if (has_record) event = slot.first;
-    const std::uint32_t count = slot.count.exchange(0);
+    // Else its handler is between two steps; it sets the bit again when it is done.
+    if (slot.state.load() != written) continue;
+    event = slot.first;
+    // In this order: who counts after the exchange finds the slot vacant and leaves its record.
     slot.state.store(vacant);
+    const std::uint32_t count = slot.count.exchange(0);
     if (count == 0) continue;
-    if (!has_record) {
-      event = signal_event{};
-      event.signo = signo;
-    }
     event.count = count;
-    event.merged = count > 1 || !has_record;
+    event.merged = count > 1;
     return true;
   }
   return false;

@@ -50,6 +50,12 @@ class event_queue {
   /// into an earlier one; false: it is the first in its overflow slot.
   SIGRUN_SIGNAL_SAFE bool merge(const signal_event& event) noexcept;
 
+  /// Handler side: an earlier one of this signal waits in its overflow slot, and must not be
+  /// overtaken through the ring.
+  SIGRUN_SIGNAL_SAFE bool merging(int signo) const noexcept {
+    return overflow_[signo].count.load() != 0;
+  }
+
   /// Dispatcher side. Ring first, then the overflow slots, lowest signal first.
   bool pop(signal_event& event) noexcept;
 

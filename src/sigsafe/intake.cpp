@@ -66,22 +66,39 @@ bool sigsend(const signal_event& event, bool merge) noexcept {
   return true;
 }
 
-bool request_mask(int tid, signal_set open, signal_set close, mask_request::phases phase) noexcept {
+namespace {
+
+bool claim(mask_request& request, std::uint32_t from) noexcept {
+  return request.phase.load(std::memory_order_relaxed) == from &&
+         request.phase.compare_exchange_strong(from, mask_request::filling);
+}
+
+mask_request* claim_slot() noexcept {
   for (mask_request& request : instance.requests) {
-    std::uint32_t expected = mask_request::vacant;
-    if (request.phase.load(std::memory_order_relaxed) != mask_request::vacant ||
-        !request.phase.compare_exchange_strong(expected, mask_request::filling)) {
-      continue;
-    }
-    request.tid.store(tid);
-    request.open.store(open.bits());
-    request.close.store(close.bits());
-    if (phase == mask_request::held_back) instance.held_back_count.fetch_add(1);
-    request.phase.store(phase);
-    if (phase == mask_request::requested) send_control(tid);
-    return true;
+    if (claim(request, mask_request::vacant)) return &request;
   }
-  return false;
+  // A thread that ended before its control signal came left its slot behind.
+  for (mask_request& request : instance.requests) {
+    if (!claim(request, mask_request::requested)) continue;
+    if (sys::failed(sys::tgkill(instance.pid, request.tid.load(), 0))) return &request;
+    request.phase.store(mask_request::requested);
+    send_control(request.tid.load());  // the one that was sent may have come meanwhile
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool request_mask(int tid, signal_set open, signal_set close, mask_request::phases phase) noexcept {
+  mask_request* request = claim_slot();
+  if (request == nullptr) return false;
+  request->tid.store(tid);
+  request->open.store(open.bits());
+  request->close.store(close.bits());
+  if (phase == mask_request::held_back) instance.held_back_count.fetch_add(1);
+  request->phase.store(phase);
+  if (phase == mask_request::requested) send_control(tid);
+  return true;
 }
 
 void release_held_back(int self) noexcept {

@@ -72,15 +72,28 @@ void control_arrived(ucontext_t& context) noexcept {
   }
 }
 
+// The foreign handler may chain in its turn, and to us: chained_back() tells that from a new
+// signal.
 void call_original(int signo, siginfo_t* info, void* context) noexcept {
   const sys::kernel_sigaction& original = the_intake().original[signo];
   if (original.handler <= sys::handler_ignore) return;
+  chain_call& call = current_chain_call();
+  const chain_call outer = call;
+  call = {info, __builtin_frame_address(0)};
   // The foreign handler may do anything that is allowed in a handler, errno included.
   if ((original.flags & SA_SIGINFO) != 0) {
     reinterpret_cast<void (*)(int, siginfo_t*, void*)>(original.handler)(signo, info, context);
   } else {
     reinterpret_cast<void (*)(int)>(original.handler)(signo);
   }
+  call = outer;
+}
+
+// The same siginfo from below the frame of our call. After a handler that left by siglongjmp the
+// note is stale, but the kernel enters above that frame when it builds one at the same place.
+bool chained_back(const siginfo_t* info, const void* stack_pointer) noexcept {
+  const chain_call& call = current_chain_call();
+  return call.info == info && stack_pointer < call.frame;
 }
 
 // In a child made by fork, vfork or clone the queue is the parent's, or a copy of it: the signal
@@ -122,7 +135,7 @@ void queue_signal(int signo, const siginfo_t& info, ucontext_t& context) noexcep
   event.at.queued = event.at.taken;
   const bool real_time = signo >= signal_rt_min;
   std::uint32_t used = 0;
-  if (in.queue.push(event, used)) {
+  if ((real_time || !in.queue.merging(signo)) && in.queue.push(event, used)) {
     in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
     std::uint64_t high = in.count.queue_high_water.load(std::memory_order_relaxed);
     while (used > high && !in.count.queue_high_water.compare_exchange_weak(high, used)) {
@@ -149,22 +162,23 @@ bool pipe_kills(const siginfo_t& info, const ucontext_t& context) noexcept {
 
 void unsubscribed(int signo, siginfo_t* info, void* context) noexcept {
   intake& in = the_intake();
+  const sys::kernel_sigaction& original = in.original[signo];
+  sys::kernel_sigaction now;
+  sys::rt_sigaction(signo, nullptr, &now);
+  // What is installed now, if it is not ours, has called us: it must not be called back.
+  if (original.handler > sys::handler_ignore && original.handler != now.handler) {
+    call_original(signo, info, context);
+    return;
+  }
   if (signo == SIGQUIT && in.quit_dumps.load()) {
     if (in.dump != nullptr) in.dump();
     die_by(signo, info);
-  }
-  const sys::kernel_sigaction& original = in.original[signo];
-  if (original.handler > sys::handler_ignore) {
-    call_original(signo, info, context);
-    return;
   }
   if (signo == SIGPIPE && in.pipe_by_fd.load()) {
     if (pipe_kills(*info, *static_cast<ucontext_t*>(context))) die_by(signo, info);
     return;
   }
   if (original.handler == sys::handler_ignore || signo == control_signal) return;
-  sys::kernel_sigaction now;
-  sys::rt_sigaction(signo, nullptr, &now);
   if (is_ours(now)) {
     // A stop() is under way on another thread. The dispatcher hands the signal back when it is.
     queue_signal(signo, *info, *static_cast<ucontext_t*>(context));
@@ -213,12 +227,19 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
                "signal frame is corrupt or on the wrong stack; not resuming it");
   const int saved_errno = errno;
   intake& in = the_intake();
+  if (chained_back(info, stack_pointer)) return;  // our own call is under way, and does the rest
   if (sys::getpid() != in.pid) [[unlikely]] {
     // The counter is the child's copy, or after vfork the parent's, who wants to know.
     in.count.foreign_child.fetch_add(1, std::memory_order_relaxed);
     in_a_child(signo, *info);
-  } else if (is_control(*info)) {
-    control_arrived(*context);
+    errno = saved_errno;
+    return;
+  }
+  // A control signal may have been merged into a user's SIGURG, or have lost its siginfo because
+  // RLIMIT_SIGPENDING is used up: whatever SIGURG comes does its work too.
+  if (signo == control_signal) control_arrived(*context);
+  if (is_control(*info)) {
+    // That was all.
   } else if (info->si_code > SI_USER && faults.has(signo)) {
     real_fault(signo, info, context);
   } else if (signal_set{in.wanted.load()}.has(signo)) {

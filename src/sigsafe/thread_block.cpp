@@ -6,10 +6,12 @@ namespace {
 
 // Initial-exec (a flag of this target), so that no handler ever enters the dynamic linker.
 constinit thread_local thread_block* here = nullptr;
+constinit thread_local chain_call under_way{};
 
 }  // namespace
 
 [[gnu::noinline]] thread_block* current_thread() noexcept { return here; }
 [[gnu::noinline]] void set_current_thread(thread_block* block) noexcept { here = block; }
+[[gnu::noinline]] chain_call& current_chain_call() noexcept { return under_way; }
 
 }  // namespace sigrun::sigsafe

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a handler knows about the thread it runs on. The only thread_local of the library.
+// What a handler knows about the thread it runs on. The only thread_locals of the library.
 #pragma once
 
 #include "base/signal_safe.hpp"
@@ -30,5 +30,13 @@ struct thread_block {
 /// that no caller keeps a thread's address across a switch to another thread.
 SIGRUN_SIGNAL_SAFE thread_block* current_thread() noexcept;
 SIGRUN_SIGNAL_SAFE void set_current_thread(thread_block* block) noexcept;
+
+/// The call of a foreign handler that is under way on this thread: its siginfo, and the frame of
+/// the function that made it.
+struct chain_call {
+  const void* info = nullptr;
+  const void* frame = nullptr;
+};
+SIGRUN_SIGNAL_SAFE chain_call& current_chain_call() noexcept;
 
 }  // namespace sigrun::sigsafe
