@@ -108,9 +108,8 @@ std::vector<finding> runtime::doctor() {
                                : now.handler == sys::handler_ignore ? "SIG_IGN"
                                                                     : object_at(now.handler);
     findings.push_back({finding::kind::handler_replaced, signo, 0, "", object,
-                        std::string(signal_name(signo)) +
-                            ": our handler was replaced by one in " + object +
-                            ". rearm() installs it again and can chain the other."});
+                        std::string(signal_name(signo)) + ": our handler was replaced by one in " +
+                            object + ". rearm() installs it again and can chain the other."});
   });
   for (int signo = 1; signo <= signal_max; ++signo) {
     sys::kernel_sigaction now;
@@ -151,10 +150,7 @@ int runtime::rearm(chain previous) {
     duty_.own(self);
     publish_sets();
     duty_.release(self);
-    open_others(chained_now);
-    const signal_set mine = signal_set{self.closed.load()} & chained_now;
-    self.closed.fetch_and(~mine.bits());
-    sys::unblock(mine);
+    reopen(self, chained_now);
   }
   return rearmed;
 }

@@ -30,10 +30,19 @@ constexpr auto never_blocked =
 // How much the stand-by thread takes at once when loops left it lying.
 constexpr unsigned loop_take_max = 4096;
 
+// How many signals a receiver takes for itself before it gives the duty back.
+constexpr unsigned own_pending_max = 1024;
+
 // False: something came since the last look.
 bool go_to_sleep(sigsafe::consumer_state state, int tid) noexcept {
   std::uint64_t expected = consumer_word(awake, 0);
   return the_intake().consumer.compare_exchange_strong(expected, consumer_word(state, tid));
+}
+
+// From here on a control signal is its handler's again.
+void stop_waiting(thread_block& self) noexcept {
+  self.waits.store(false);
+  if (self.control_held.exchange(false)) sys::unblock(control);
 }
 
 void wake_up() noexcept { the_intake().consumer.exchange(consumer_word(awake, 0)); }
@@ -63,6 +72,7 @@ void duty::own(thread_block& self) noexcept {
 }
 
 void duty::release(thread_block& self) noexcept {
+  drain(self);  // own() may have taken the news of it
   while (!go_to_sleep(asleep_wait, the_intake().standby_tid.load())) {
     wake_up();
     drain(self);
@@ -138,18 +148,26 @@ void duty::take_pending(thread_block& self, signal_set set, unsigned most) noexc
   }
 }
 
+// What was sent to this thread alone, by raise(3) say, and is closed here, can be taken by nobody
+// else. The kernel does not tell it from what is pending for all, which is as good a reason.
+void duty::take_own(thread_block& self, signal_set set) noexcept {
+  if ((sys::pending() & set).empty()) return;
+  own(self);
+  drain(self);
+  take_pending(self, set, own_pending_max);
+  release(self);
+}
+
 long duty::wait_in_kernel(thread_block& self, signal_set set, siginfo_t& info,
                           std::int64_t deadline_ns) noexcept {
   sys::timespec64 timeout;
   const bool bounded = deadline_ns != sys::never;
   if (bounded) timeout = sys::to_timespec(deadline_ns - sys::now_ns());
   const long result = sys::rt_sigtimedwait(set | control, &info, bounded ? &timeout : nullptr);
-  self.waits.store(false);
-  if (self.control_held.exchange(false)) sys::unblock(control);
-  if (result == sigsafe::control_signal && sigsafe::is_control(info)) {
-    sigsafe::apply_mask_requests(self);
-    return 0;
-  }
+  stop_waiting(self);
+  // Also a user's SIGURG: a control signal may have been merged into it.
+  if (result == sigsafe::control_signal) sigsafe::apply_mask_requests(self);
+  if (result == sigsafe::control_signal && sigsafe::is_control(info)) return 0;
   // User-sent SIGURG while nobody subscribes to it: ignored, as by default.
   return result > 0 && !set.has(static_cast<int>(result)) ? 0 : result;
 }
@@ -158,8 +176,9 @@ long duty::wait_in_kernel(thread_block& self, signal_set set, siginfo_t& info,
 
 bool duty::receive_wait(sched::parker& parker, thread_block& self,
                         std::int64_t deadline_ns) noexcept {
-  for (;;) {
+  for (bool looked = false;; looked = true) {
     if (parker.notified()) return true;
+    if (!looked && owner_.load() != 0) take_own(self, wait_set());
     if (try_own(self.tid)) {
       wake_up();
       const bool notified = lead(parker, self, deadline_ns);
@@ -190,12 +209,12 @@ bool duty::lead(sched::parker& parker, thread_block& self, std::int64_t deadline
     if (wanters_.load() != 0) return false;
     self.waits.store(true);
     if (!go_to_sleep(asleep_wait, self.tid)) {
-      self.waits.store(false);
+      stop_waiting(self);
       wake_up();
       continue;
     }
     if (!parker.begin_leading(self.tid)) {
-      self.waits.store(false);
+      stop_waiting(self);
       wake_up();
       return true;
     }
@@ -203,6 +222,8 @@ bool duty::lead(sched::parker& parker, thread_block& self, std::int64_t deadline
     const long result = wait_in_kernel(self, wait_set(), info, deadline_ns);
     parker.end_leading();
     wake_up();
+    // What a handler elsewhere has queued was taken before this one.
+    if (result > 0) drain(self);
     if (result > 0) take(info, self.tid);
     if (result == -EAGAIN) {
       drain(self);
@@ -239,6 +260,8 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
       timer_armed_.store(false);
       if (try_own(self.tid)) {
         wake_up();
+        // By handler it waits where control signals do not reach it.
+        sigsafe::apply_mask_requests(self);
         if (by_handler) {
           lead_by_handler(self);
         } else if (loop_fd_.load() >= 0) {
@@ -256,8 +279,7 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
         continue;
       }
     }
-    if (loop_fd_.load() >= 0 && owner_.load() == 0 && !news &&
-        now >= lease_until_ns_.load()) {
+    if (loop_fd_.load() >= 0 && owner_.load() == 0 && !news && now >= lease_until_ns_.load()) {
       overdue = loops_left_something(self);
       continue;
     }
@@ -273,7 +295,7 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
     self.waits.store(true);
     wait_in_kernel(self, {}, info, deadline);
   }
-  sys::call(SYS_timer_delete, timer_);
+  if (timer_ >= 0) sys::call(SYS_timer_delete, timer_);
   armed_to_run_.store(false);
 }
 
@@ -282,8 +304,7 @@ bool duty::loops_left_something(thread_block& self) noexcept {
   self.waits.store(false);  // a control signal interrupts the poll, and no more
   pollfd pending{loop_fd_.load(), POLLIN, 0};
   const signal_set mask = sys::current_mask() - control;
-  const long ready =
-      sys::call(SYS_ppoll, &pending, 1, nullptr, &mask, sys::sigset_bytes);
+  const long ready = sys::call(SYS_ppoll, &pending, 1, nullptr, &mask, sys::sigset_bytes);
   if (ready <= 0) return false;
   siginfo_t info;
   self.waits.store(true);

@@ -88,6 +88,8 @@ class duty {
   /// waiting, `most` signals at the most.
   void drain(sigsafe::thread_block& self) noexcept;
   void take_pending(sigsafe::thread_block& self, signal_set set, unsigned most) noexcept;
+  /// Without the duty: takes and dispatches what of `set` is pending, if anything is.
+  void take_own(sigsafe::thread_block& self, signal_set set) noexcept;
 
   /// The signals that are waited for. Changed with the duty.
   void set_wait_set(signal_set set) noexcept { wait_set_.store(set.bits()); }

@@ -55,6 +55,21 @@ void runtime::notify(event_channel& channel, signal_set signals, const notify_op
   channel.attach_direct(signal_fd_);
 }
 
+// Signals for which ours stays installed although nobody subscribes.
+bool runtime::keeps_rule(int signo) noexcept {
+  const sigsafe::intake& in = sigsafe::the_intake();
+  return signo == sigsafe::control_signal || (signo == SIGPIPE && in.pipe_by_fd.load()) ||
+         (signo == SIGQUIT && in.quit_dumps.load());
+}
+
+// Opens signals on every thread that was closed for them.
+void runtime::reopen(sigsafe::thread_block& self, signal_set signals) noexcept {
+  open_others(signals);
+  const signal_set mine = signal_set{self.closed.load()} & signals;
+  self.closed.fetch_and(~mine.bits());
+  sys::unblock(mine);
+}
+
 void runtime::enable(signal_set signals, const notify_options& options) {
   sigsafe::intake& in = sigsafe::the_intake();
   if (options.previous != chain::none) {
@@ -77,6 +92,8 @@ void runtime::enable(signal_set signals, const notify_options& options) {
   duty_.own(self);
   publish_sets();
   duty_.release(self);
+  // From now on these come through handlers only, and need threads that have them open.
+  if (options.previous != chain::none) reopen(self, signals);
   before_waiting(self);
 }
 
@@ -192,11 +209,8 @@ void runtime::put_back(int signo, afterwards then) {
     to.handler = sys::handler_ignore;
   }
   if (then == afterwards::at_start) to = at_start_[static_cast<std::size_t>(signo)];
-  const bool by_default = to.handler == sys::handler_default;
-  const bool keeps_rule = signo == sigsafe::control_signal ||
-                          (by_default && signo == SIGPIPE && in.pipe_by_fd.load()) ||
-                          (by_default && signo == SIGQUIT && in.quit_dumps.load());
-  if (keeps_rule) {
+  if (keeps_rule(signo) &&
+      (signo == sigsafe::control_signal || to.handler == sys::handler_default)) {
     const sys::kernel_sigaction ours = sigsafe::our_action();
     in.original[signo] = to;
     in.installed.fetch_or(signal_set::of(signo).bits());
@@ -211,9 +225,7 @@ void runtime::ignore(signal_set signals) {
   const std::lock_guard hold{control_};
   const signal_set subscribed_now = signals & subscribed();
   if (!subscribed_now.empty()) disable(subscribed_now, afterwards::ignored);
-  (signals - subscribed_now).for_each([this](int signo) {
-    put_back(signo, afterwards::ignored);
-  });
+  (signals - subscribed_now).for_each([this](int signo) { put_back(signo, afterwards::ignored); });
   for (auto& [core, entry] : subscriptions_) entry->signals -= signals;
 }
 
@@ -221,9 +233,7 @@ void runtime::reset(signal_set signals) {
   const std::lock_guard hold{control_};
   const signal_set subscribed_now = signals & subscribed();
   if (!subscribed_now.empty()) disable(subscribed_now, afterwards::at_start);
-  (signals - subscribed_now).for_each([this](int signo) {
-    put_back(signo, afterwards::at_start);
-  });
+  (signals - subscribed_now).for_each([this](int signo) { put_back(signo, afterwards::at_start); });
   for (auto& [core, entry] : subscriptions_) entry->signals -= signals;
 }
 

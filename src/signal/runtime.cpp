@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "signal/runtime.hpp"
 
-#include "sigsafe/die.hpp"
 #include "sigsafe/decode.hpp"
+#include "sigsafe/die.hpp"
 #include "sigsafe/original.hpp"
 #include "sigsafe/signal_stack.hpp"
 #include "sys/clock.hpp"
@@ -80,8 +80,8 @@ runtime& runtime::start() {
   if (runtime* present = instance.load()) return *present;
   const std::lock_guard hold{starting};
   if (runtime* present = instance.load()) return *present;
-  auto fresh = std::unique_ptr<runtime>(
-      new runtime(has_configured ? configured : from_environment()));
+  auto fresh =
+      std::unique_ptr<runtime>(new runtime(has_configured ? configured : from_environment()));
   if (!fork_hooks.exchange(true)) {
     pthread_atfork(&runtime::before_fork, &runtime::after_fork_in_parent,
                    &runtime::after_fork_in_child);
@@ -184,14 +184,28 @@ void runtime::dispatch(signal_event& event) noexcept {
 
 // Taken, but its last subscriber has gone meanwhile: it is treated as the disposition of now says.
 void runtime::unclaimed(const signal_event& event) noexcept {
-  sigsafe::the_intake().count.unclaimed.fetch_add(event.count, std::memory_order_relaxed);
+  // One: those merged into it have been counted as such.
+  sigsafe::the_intake().count.unclaimed.fetch_add(1, std::memory_order_relaxed);
   if (event.origin == signal_origin::runtime || event.origin == signal_origin::simulated) return;
   sys::kernel_sigaction now;
   sys::rt_sigaction(event.signo, nullptr, &now);
   if (now.handler == sys::handler_ignore) return;
+  if (sigsafe::is_ours(now) && !keeps_rule(event.signo)) withdraw_handler(event.signo);
   siginfo_t info;
   sigsafe::encode(event, info);
   sigsafe::hand_back(event.signo, info);
+}
+
+// Ours is installed although nobody subscribes: a stranger had replaced it, and has put it back
+// after the last stop(). Handing a signal back to it would go round for ever.
+void runtime::withdraw_handler(int signo) noexcept {
+  const sigsafe::intake& in = sigsafe::the_intake();
+  const auto wanted = [&] { return signal_set{in.wanted.load()}.has(signo); };
+  if (wanted()) return;
+  sys::rt_sigaction(signo, &in.original[signo], nullptr);
+  // A notify() that set `wanted` after our look has perhaps found ours there, and left it so.
+  const sys::kernel_sigaction ours = sigsafe::our_action();
+  if (wanted()) sys::rt_sigaction(signo, &ours, nullptr);
 }
 
 void runtime::before_waiting(sigsafe::thread_block& self) noexcept {
@@ -202,7 +216,7 @@ void runtime::before_waiting(sigsafe::thread_block& self) noexcept {
   const signal_set open = missing - sys::current_mask();
   if (open.empty()) return;
   sys::block(open);
-  self.closed.store((closed | open).bits());
+  self.closed.fetch_or(open.bits());  // a handler here may have edited it meanwhile
   sigsafe::the_intake().ever_closed.fetch_or(open.bits());
 }
 
@@ -212,6 +226,7 @@ bool runtime::wait(void* parker, std::int64_t deadline_ns) {
   auto& mine = *static_cast<sched::parker*>(parker);
   // In a forked child the channel is a copy whose runtime did not come along.
   if (instance.load() != this || options_.way == way_in::handler) {
+    if (instance.load() == this) duty_.take_own(here(), subscribed());
     return mine.park_until(deadline_ns);
   }
   return duty_.receive_wait(mine, here(), deadline_ns);
@@ -252,36 +267,48 @@ int runtime::direct_fd(detail::chan_core& channel) {
 namespace {
 
 constinit signal_set mask_before_fork;
+constinit runtime* forking = nullptr;  // whose locks are held; guarded by `starting`
+constinit bool forked_by_owner = false;
 
 }  // namespace
 
+// Nobody else changes masks or dispositions while the child is made, nobody dispatches (the child
+// would have a copy of a channel's held lock), and no handler of ours runs in the child before it
+// has its own dispositions.
 void runtime::before_fork() noexcept {
-  runtime* self = running();
-  if (self == nullptr) return;
-  // Nobody else changes masks or dispositions while the child is made, and no handler of ours runs
-  // in the child before it has its own dispositions.
-  self->control_.lock();
-  self->threads_lock_.lock();
+  starting.lock();
+  forking = running();
+  if (forking == nullptr) return;
+  forking->control_.lock();
+  sigsafe::thread_block& self = forking->here();
+  // A chained handler may fork on the thread that dispatches.
+  forked_by_owner = forking->duty_.owner_tid() == self.tid;
+  if (!forked_by_owner) forking->duty_.own(self);
+  forking->threads_lock_.lock();
   mask_before_fork = sys::current_mask();
   sys::set_mask(signal_set::all() - signal_set::of(32, 33));
 }
 
 void runtime::after_fork_in_parent() noexcept {
-  runtime* self = running();
-  if (self == nullptr) return;
-  const signal_set mask = mask_before_fork;
-  self->threads_lock_.unlock();
-  self->control_.unlock();
-  sys::set_mask(mask);
+  if (runtime* const self = forking) {
+    const signal_set mask = mask_before_fork;
+    self->threads_lock_.unlock();
+    if (!forked_by_owner) self->duty_.release(self->here());
+    self->control_.unlock();
+    sys::set_mask(mask);
+  }
+  starting.unlock();
 }
 
 void runtime::after_fork_in_child() noexcept {
-  if (running() == nullptr) return;
-  const signal_set mask = sigsafe::original_thread_mask(mask_before_fork);
-  sigsafe::restore_dispositions();
-  sigsafe::forget_runtime();
-  instance.store(nullptr);  // the parent's: its thread is not here, its locks are held
-  sys::set_mask(mask);
+  if (forking != nullptr) {
+    const signal_set mask = sigsafe::original_thread_mask(mask_before_fork);
+    sigsafe::restore_dispositions();
+    sigsafe::forget_runtime();
+    instance.store(nullptr);  // the parent's: its thread is not here, its locks are held
+    sys::set_mask(mask);
+  }
+  starting.unlock();
 }
 
 }  // namespace sigrun::signal

@@ -19,10 +19,10 @@
 //      or changed, so the dispatcher never reads a freed one.
 #pragma once
 
-#include "sigsafe/thread_block.hpp"
-#include "sys/clock.hpp"
 #include "signal/duty.hpp"
 #include "signal/subscription.hpp"
+#include "sigsafe/thread_block.hpp"
+#include "sys/clock.hpp"
 
 #include <array>
 #include <map>
@@ -40,10 +40,9 @@ inline constexpr auto fault_signals =
     signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGSTKFLT);
 /// Never blocked on anybody's thread: faults and signals that a thread's own system call raises,
 /// which would otherwise stay pending on that thread alone.
-inline constexpr auto never_closed =
-    signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPIPE, SIGXFSZ, SIGPROF,
-                   SIGURG) |
-    forbidden_signals;
+inline constexpr auto never_closed = signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
+                                                    SIGSYS, SIGPIPE, SIGXFSZ, SIGPROF, SIGURG) |
+                                     forbidden_signals;
 
 class runtime final : dispatcher, detail::chan_hook {
  public:
@@ -95,6 +94,9 @@ class runtime final : dispatcher, detail::chan_hook {
   void enable(signal_set signals, const notify_options& options);
   void disable(signal_set signals, afterwards then);
   void put_back(int signo, afterwards then);
+  static bool keeps_rule(int signo) noexcept;
+  void withdraw_handler(int signo) noexcept;
+  void reopen(sigsafe::thread_block& self, signal_set signals) noexcept;
   void publish_sets() noexcept;
   void remove_entries(detail::chan_core* channel, signal_set signals);
   void set_entries(int signo, std::unique_ptr<entry_list> entries);

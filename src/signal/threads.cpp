@@ -75,6 +75,7 @@ void runtime::open_others(signal_set signals) noexcept {
 }
 
 void runtime::close_here() noexcept {
+  const std::lock_guard hold{control_};  // or a stop() would miss this thread
   sigsafe::thread_block& self = here();
   const signal_set open = closable() - sys::current_mask();
   sys::block(open);
@@ -83,6 +84,7 @@ void runtime::close_here() noexcept {
 }
 
 void runtime::open_here() noexcept {
+  const std::lock_guard hold{control_};
   sigsafe::thread_block& self = here();
   const signal_set closed{self.closed.exchange(0)};
   sys::unblock(closed);
