@@ -176,11 +176,14 @@ class chan_core {
 
   /// With the lock held: makes the descriptor, if there is one, say whether `readable`.
   void update_fd(bool readable) noexcept {
-    if (fd_ >= 0 && readable != fd_readable_) write_fd(readable);
+    if (fd_ >= 0 && held_ == 0 && readable != fd_readable_) write_fd(readable);
   }
   /// With the lock held: whether a receive would not block.
   virtual bool readable() const noexcept = 0;
 
+  /// Receivers inside the hook's poll(): what it brings they take themselves, so the descriptor
+  /// keeps still meanwhile. Under the lock.
+  int held_ = 0;
   chan_waiters receivers_;
   chan_waiters senders_;
   const std::size_t capacity_;

@@ -167,13 +167,16 @@ class chan_state final : public chan_core {
       {
         chan_wakes wakes;
         std::unique_lock guard(lock());
+        if (polled) --held_;
         if (take(out, wakes)) return chan_status::ok;
+        if (polled) update_fd(readable());
         if (closed()) return chan_status::closed;
         if (polled || !wants_poll()) {
           if (deadline_ns == do_not_wait) return chan_status::timeout;
           guard.release();
           break;
         }
+        ++held_;
       }
       poll_hook();
     }
