@@ -15,14 +15,14 @@
 namespace sigrun::process {
 
 struct spawn_options {
-  std::vector<std::string> environment;  ///< "NAME=value"; with inherit_environment, added to it
+  std::vector<std::string> environment{};  ///< "NAME=value"; with inherit_environment, added to it
   bool inherit_environment = true;
-  std::string directory;  ///< working directory; empty: ours
+  std::string directory{};  ///< working directory; empty: ours
   bool new_process_group = false;
   bool new_session = false;
   int parent_death_signal = 0;  ///< PR_SET_PDEATHSIG; 0: none
   /// fd in the child is a copy of fd here: {{from, to}, …}. All others close on exec as marked.
-  std::vector<std::pair<int, int>> files;
+  std::vector<std::pair<int, int>> files{};
   bool search_path = true;  ///< look for the program in PATH, as execvp(3)
 };
 

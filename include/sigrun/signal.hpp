@@ -81,8 +81,8 @@ enum class verdict : std::uint8_t { accept, deny, log };
 /// decides; no line: accept. `log` accepts and counts.
 struct sender_rule {
   verdict then = verdict::accept;
-  std::vector<int> pids;
-  std::vector<unsigned> uids;
+  std::vector<int> pids{};
+  std::vector<unsigned> uids{};
   /// Matches only senders whose pid is not visible here (si_pid 0 with a sender's code).
   bool outside_pid_namespace = false;
 };
@@ -96,8 +96,8 @@ struct notify_options {
   overflow full = overflow::drop_newest;
   std::uint32_t unbounded_max = 1U << 20;
   chain previous = chain::none;
-  std::vector<sender_rule> senders;
-  rate_limit rate;
+  std::vector<sender_rule> senders{};
+  rate_limit rate{};
   /// Accept SIGSEGV SIGBUS SIGFPE SIGILL SIGTRAP SIGSYS SIGSTKFLT, for those that are *sent*
   /// (si_code <= 0). Real faults never come through a channel.
   bool allow_sent_faults = false;
