@@ -188,7 +188,7 @@ started clone_and_exec(start_block& block) {
   sys::set_mask(signal_set::all());
   const int pid = ::clone(child_main, stack.top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
                           &block, &child.pidfd);
-  const int clone_error = errno;
+  const int clone_error = errno;  // tidy: allow errno, glibc's clone(), no switch between
   sys::set_mask(before);
   if (pid < 0) {
     child.failure = -clone_error;

@@ -67,7 +67,8 @@ void parker::unpark() noexcept {
     info.si_code = sigsafe::control_code;
     info.si_pid = sys::getpid();
     // ESRCH cannot matter: the thread has then seen `notified` and is gone.
-    sys::rt_tgsigqueueinfo(info.si_pid, static_cast<int>(before >> tid_shift), sigsafe::control_signal, &info);
+    sys::rt_tgsigqueueinfo(info.si_pid, static_cast<int>(before >> tid_shift),
+                           sigsafe::control_signal, &info);
   }
 }
 

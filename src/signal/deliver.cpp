@@ -23,8 +23,7 @@ bool matches(const sender_rule& rule, const signal_event& event) noexcept {
   if (!rule.pids.empty() && !(sent && std::ranges::find(rule.pids, event.pid) != rule.pids.end())) {
     return false;
   }
-  return rule.uids.empty() ||
-         (sent && std::ranges::find(rule.uids, event.uid) != rule.uids.end());
+  return rule.uids.empty() || (sent && std::ranges::find(rule.uids, event.uid) != rule.uids.end());
 }
 
 bool sender_accepted(subscription& to, const policy& by, const signal_event& event) noexcept {

@@ -115,9 +115,10 @@ bool duty::poke_candidate() noexcept {
 // One timer in flight at a time: a program that receives often pays for it once per lease.
 void duty::arm_lease() noexcept {
   if (ending_.load()) return;
-  lease_until_ns_.store(sys::now_ns() + lease_ns);
+  const std::int64_t lease = lease_now_ns_.load(std::memory_order_relaxed);
+  lease_until_ns_.store(sys::now_ns() + lease);
   if (timer_armed_.exchange(true)) return;
-  const itimerspec once{{0, 0}, {0, lease_ns}};
+  const itimerspec once{{0, 0}, {0, lease}};
   sys::call(SYS_timer_settime, timer_, 0, &once, nullptr);
 }
 
@@ -266,9 +267,13 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
           lead_by_handler(self);
         } else if (loop_fd_.load() >= 0) {
           drain(self);
-          if (overdue) take_pending(self, wait_set(), loop_take_max);
+          if (overdue) {
+            lease_now_ns_.store(lease_ns, std::memory_order_relaxed);
+            take_pending(self, wait_set(), loop_take_max);
+          }
           overdue = false;
         } else {
+          lease_now_ns_.store(lease_ns, std::memory_order_relaxed);
           lead_standing_by(self);
         }
         release(self);
@@ -284,7 +289,10 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
       continue;
     }
     if (owner_.load() != 0) {
-      timer_armed_.store(false);
+      if (timer_armed_.exchange(false)) {
+        const std::int64_t lease = lease_now_ns_.load(std::memory_order_relaxed);
+        lease_now_ns_.store(std::min(2 * lease, lease_max_ns), std::memory_order_relaxed);
+      }
       deadline = sys::never;
       // A release between the two loads above found the timer armed and relies on us.
       if (owner_.load() == 0) deadline = lease_until_ns_.load();

@@ -26,7 +26,7 @@
 //      news, and it looks again first.
 //  (3) After a release, either a wanter, or a candidate that was poked, or the stand-by thread
 //      (now, or when the lease has run out) takes the duty. So a signal that is blocked
-//      everywhere is taken at most lease_ns after the program stopped receiving.
+//      everywhere is taken at most lease_max_ns after the program stopped receiving.
 //
 // tests/models/duty.pml checks (1) to (3).
 #pragma once
@@ -41,8 +41,12 @@
 
 namespace sigrun::signal {
 
-/// How long the duty may stay vacant while a receiver is away in user code.
+/// How long the duty may stay vacant while a receiver is away in user code. Each time the stand-by
+/// thread looks and finds that somebody came back in time, the next lease is twice as long, up to
+/// lease_max_ns; once it had to step in, it is lease_ns again. So a program that keeps receiving
+/// is hardly ever looked after, and one that got stuck is after a millisecond.
 inline constexpr std::int64_t lease_ns = 1'000'000;
+inline constexpr std::int64_t lease_max_ns = 8 * lease_ns;
 
 /// What the duty does with an event; implemented by the registry.
 class dispatcher {
@@ -122,6 +126,7 @@ class duty {
   sched::parker* candidate_ = nullptr;
   std::atomic<bool> has_candidate_{false};
   std::atomic<std::int64_t> lease_until_ns_{0};
+  std::atomic<std::int64_t> lease_now_ns_{lease_ns};  // moved by the stand-by thread
   std::atomic<bool> timer_armed_{false};
   std::atomic<int> loop_fd_{-1};
   int timer_ = -1;

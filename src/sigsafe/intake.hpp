@@ -56,8 +56,8 @@ struct counters {
 struct intake {
   std::atomic<bool> running{false};
   int pid = 0;
-  std::atomic<int> standby_tid{0};  // the runtime's own duty thread
-  signal_set start_mask;            // of the thread that started the runtime
+  std::atomic<int> standby_tid{0};            // the runtime's own duty thread
+  signal_set start_mask;                      // of the thread that started the runtime
   std::atomic<std::uint64_t> ever_closed{0};  // what the runtime ever blocked on some thread
 
   std::atomic<std::uint64_t> wanted{0};  // bit n-1: a subscription exists

@@ -228,7 +228,10 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
   const int saved_errno = errno;
   intake& in = the_intake();
   if (chained_back(info, stack_pointer)) return;  // our own call is under way, and does the rest
-  if (sys::getpid() != in.pid) [[unlikely]] {
+  // A thread that the runtime made never forks, so it need not ask: a system call saved.
+  const thread_block* self = current_thread();
+  const bool may_have_forked = self == nullptr || self->stack_low == nullptr;
+  if (may_have_forked && sys::getpid() != in.pid) [[unlikely]] {
     // The counter is the child's copy, or after vfork the parent's, who wants to know.
     in.count.foreign_child.fetch_add(1, std::memory_order_relaxed);
     in_a_child(signo, *info);

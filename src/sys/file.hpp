@@ -33,7 +33,7 @@ SIGRUN_SIGNAL_SAFE inline long pidfd_send_signal(int fd, int signo, const void* 
                                                  unsigned flags) noexcept {
   return call(SYS_pidfd_send_signal, fd, signo, info, flags);
 }
-[[noreturn]] SIGRUN_SIGNAL_SAFE inline void exit_group(int status) noexcept {
+[[noreturn, gnu::always_inline]] SIGRUN_SIGNAL_SAFE inline void exit_group(int status) noexcept {
   for (;;) call(SYS_exit_group, status);
 }
 

@@ -9,10 +9,10 @@
 
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <cerrno>
 #include <filesystem>

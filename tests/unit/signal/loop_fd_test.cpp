@@ -6,9 +6,9 @@
 
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <poll.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <thread>
 

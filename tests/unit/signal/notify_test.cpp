@@ -6,9 +6,9 @@
 
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <algorithm>
 #include <atomic>
@@ -126,8 +126,12 @@ TEST(notify_test, two_blocked_receivers_each_get_their_signal) {
   notify(b, SIGUSR2);
   int got_a = 0;
   int got_b = 0;
-  std::thread ta([&] { for (int i = 0; i < 500; ++i) got_a += must_receive(a).signo == SIGUSR1; });
-  std::thread tb([&] { for (int i = 0; i < 500; ++i) got_b += must_receive(b).signo == SIGUSR2; });
+  std::thread ta([&] {
+    for (int i = 0; i < 500; ++i) got_a += must_receive(a).signo == SIGUSR1;
+  });
+  std::thread tb([&] {
+    for (int i = 0; i < 500; ++i) got_b += must_receive(b).signo == SIGUSR2;
+  });
   for (int i = 0; i < 500; ++i) {
     // Standard signals merge while one is pending, so each waits for the one before.
     const auto before_a = stats(a).delivered;
