@@ -12,9 +12,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -50,7 +53,13 @@ inline void two_loops_and_two_threads_receive_the_same_signal(
     send(getpid(), SIGRTMIN + 1, static_cast<std::uint64_t>(1000 + i));
   }
   for (auto& thread : threads) thread.join();
-  for (const auto& values : got) EXPECT_EQ(values, sent);
+  // Where signals may enter on several threads at once, the kernel's order ends at their handlers.
+  const char* const isolate = std::getenv("SIGRUN_ISOLATION");
+  const bool ordered = isolate == nullptr || std::string_view(isolate) != "shared";
+  for (auto& values : got) {
+    if (!ordered) std::sort(values.begin(), values.end());
+    EXPECT_EQ(values, sent);
+  }
   for (const auto& ch : channels) {
     EXPECT_EQ(stats(ch).dropped, 0U);
     stop(ch);
