@@ -120,6 +120,7 @@ TEST(AsioAdapter, FuturesAndMoveOnlyValuesWork) {
 TEST(AsioAdapter, WithoutDescriptorsTheErrorSaysSo) {
   net::io_context io;
   chan<int> ch(1);
+  ch.fd();  // what fails below is the copy
   rlimit before{};
   getrlimit(RLIMIT_NOFILE, &before);
   const rlimit none{0, before.rlim_max};

@@ -4,7 +4,10 @@
 #include "chan_fixture.hpp"
 
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 
+#include <string>
+#include <system_error>
 #include <vector>
 
 namespace sigrun::test {
@@ -193,6 +196,29 @@ TEST_F(ChanTest, TheDescriptorIsClosedWithTheChannel) {
   pollfd entry{fd, POLLIN, 0};
   EXPECT_EQ(::poll(&entry, 1, 0), 1);
   EXPECT_NE(entry.revents & POLLNVAL, 0);
+}
+
+TEST_F(ChanTest, WithoutDescriptorsTheErrorNamesTheCallAndTheChannelGoesOn) {
+  struct no_descriptors {
+    no_descriptors() {
+      getrlimit(RLIMIT_NOFILE, &before);
+      const rlimit none{0, before.rlim_max};
+      setrlimit(RLIMIT_NOFILE, &none);
+    }
+    ~no_descriptors() { setrlimit(RLIMIT_NOFILE, &before); }
+    rlimit before{};
+  };
+  chan<int> ch(1);
+  try {
+    const no_descriptors guard;
+    ch.fd();
+    FAIL() << "nothing thrown";
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code(), std::errc::too_many_files_open);
+    EXPECT_NE(std::string(error.what()).find("sigrun::chan::fd: eventfd"), std::string::npos);
+  }
+  ch.send(1);
+  EXPECT_TRUE(fd_readable(ch.fd()));
 }
 
 TEST_F(ChanTest, TheDescriptorIsReadableWhenTheHooksIs) {
