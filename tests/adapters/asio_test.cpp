@@ -123,7 +123,9 @@ TEST(AsioAdapter, WithoutDescriptorsTheErrorSaysSo) {
   ch.fd();  // what fails below is the copy
   rlimit before{};
   getrlimit(RLIMIT_NOFILE, &before);
-  const rlimit none{0, before.rlim_max};
+  const int lowest_free = dup(0);
+  close(lowest_free);
+  const rlimit none{static_cast<rlim_t>(lowest_free), before.rlim_max};
   setrlimit(RLIMIT_NOFILE, &none);
   error_code result;
   sigrun::asio::async_recv(ch, io.get_executor(), [&](error_code e, int) { result = e; });
