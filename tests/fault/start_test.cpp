@@ -51,6 +51,13 @@ int in_a_child(const std::function<int()>& body) {
 class start_test : public ::testing::TestWithParam<refusal> {};
 
 TEST_P(start_test, a_refused_system_call_is_the_error_of_notify_and_leaves_nothing) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer has threads and alternate stacks of its own";
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+  GTEST_SKIP() << "the sanitizer has threads and alternate stacks of its own";
+#endif
+#endif
   const refusal& refused = GetParam();
   const int status = in_a_child([&refused] {
     signal_chan ch(4);
