@@ -145,7 +145,7 @@ int runtime::rearm(chain previous) {
     ++rearmed;
   });
   if (!chained_now.empty()) {
-    chained_ |= chained_now;
+    chained_.fetch_or(chained_now.bits());
     sigsafe::thread_block& self = here();
     duty_.own(self);
     publish_sets();

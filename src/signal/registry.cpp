@@ -73,7 +73,7 @@ void runtime::reopen(sigsafe::thread_block& self, signal_set signals) noexcept {
 void runtime::enable(signal_set signals, const notify_options& options) {
   sigsafe::intake& in = sigsafe::the_intake();
   if (options.previous != chain::none) {
-    chained_ |= signals;
+    chained_.fetch_or(signals.bits());
     auto& when = options.previous == chain::before ? in.chain_before : in.chain_after;
     when.fetch_or(signals.bits());
   }
@@ -101,7 +101,8 @@ void runtime::publish_sets() noexcept {
   const signal_set wanted{sigsafe::the_intake().wanted.load()};
   const bool by_handler = options_.way == way_in::handler;
   const signal_set waited =
-      by_handler ? signal_set{} : wanted - chained_ - fault_signals - signal_set::of(SIGPROF);
+      by_handler ? signal_set{}
+                 : wanted - signal_set{chained_.load()} - fault_signals - signal_set::of(SIGPROF);
   duty_.set_wait_set(waited);
   if (signal_fd_ >= 0) {
     sys::call(SYS_signalfd4, signal_fd_, &waited, sys::sigset_bytes, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -112,7 +113,7 @@ void runtime::publish_sets() noexcept {
 
 signal_set runtime::closable() const noexcept {
   const signal_set wanted{sigsafe::the_intake().wanted.load()};
-  return wanted - never_closed - fault_signals - chained_;
+  return wanted - never_closed - fault_signals - signal_set{chained_.load()};
 }
 
 signal_set runtime::subscribed() const noexcept {
@@ -186,7 +187,7 @@ void runtime::disable(signal_set signals, afterwards then) {
   remove_entries(nullptr, signals);
   in.chain_before.fetch_and(~signals.bits());
   in.chain_after.fetch_and(~signals.bits());
-  chained_ -= signals;
+  chained_.fetch_and(~signals.bits());
   open_others(signals);
   const signal_set mine = signal_set{self.closed.load()} & signals;
   self.closed.fetch_and(~mine.bits());

@@ -113,7 +113,7 @@ class runtime final : dispatcher, detail::chan_hook {
   std::array<std::atomic<const entry_list*>, signal_max + 1> table_{};
   std::map<detail::chan_core*, std::unique_ptr<subscription>> subscriptions_;
   std::array<sys::kernel_sigaction, signal_max + 1> at_start_{};
-  signal_set chained_;
+  std::atomic<std::uint64_t> chained_{0};  // bit n-1: subscribed with a chain
   int signal_fd_ = -1;  // signalfd of the wait set, for channels whose fd() was asked for
   std::atomic<std::uint64_t> dispatching_{0};  // odd while an event is being dispatched
   std::uint64_t sequence_ = 0;                 // with the duty
