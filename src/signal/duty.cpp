@@ -45,6 +45,16 @@ void stop_waiting(thread_block& self) noexcept {
   if (self.control_held.exchange(false)) sys::unblock(control);
 }
 
+signal_event taken(const siginfo_t& info, int tid) noexcept {
+  signal_event event;
+  sigsafe::decode(info, event);
+  event.tid = tid;
+  event.at.taken = sys::now_ns();
+  event.at.queued = event.at.taken;
+  the_intake().count.by_wait.fetch_add(1, std::memory_order_relaxed);
+  return event;
+}
+
 void wake_up() noexcept { the_intake().consumer.exchange(consumer_word(awake, 0)); }
 
 }  // namespace
@@ -132,12 +142,7 @@ void duty::drain(thread_block& self) noexcept {
 }
 
 void duty::take(const siginfo_t& info, int tid) noexcept {
-  signal_event event;
-  sigsafe::decode(info, event);
-  event.tid = tid;
-  event.at.taken = sys::now_ns();
-  event.at.queued = event.at.taken;
-  the_intake().count.by_wait.fetch_add(1, std::memory_order_relaxed);
+  signal_event event = taken(info, tid);
   dispatcher_.dispatch(event);
 }
 
@@ -169,8 +174,13 @@ long duty::wait_in_kernel(thread_block& self, signal_set set, siginfo_t& info,
   // Also a user's SIGURG: a control signal may have been merged into it.
   if (result == sigsafe::control_signal) sigsafe::apply_mask_requests(self);
   if (result == sigsafe::control_signal && sigsafe::is_control(info)) return 0;
-  // User-sent SIGURG while nobody subscribes to it: ignored, as by default.
-  return result > 0 && !set.has(static_cast<int>(result)) ? 0 : result;
+  if (result <= 0 || set.has(static_cast<int>(result))) return result;
+  // A SIGURG that somebody sent, taken by a thread that waits for control only. Without a
+  // subscriber it is ignored, as by default; else it goes by the queue to whoever has the duty.
+  if (signal_set{the_intake().wanted.load()}.has(sigsafe::control_signal)) {
+    sigsafe::sigsend(taken(info, self.tid), true);
+  }
+  return 0;
 }
 
 // ------------------------------------------------------------------------------------- receivers

@@ -11,7 +11,8 @@ for id in $ids; do
   sed 's/\\//g' docs/man/sigrun-doctor.1 | grep -qw -- "$id" ||
     { echo "the manual page does not list '$id'"; wrong=1; }
 done
-for id in $(sed -n 's/^## \([a-z0-9-]*\)$/\1/p' docs/doctor.md); do
+sections=$(sed -n 's/^## \([a-z0-9-]*\)$/\1/p' docs/doctor.md)
+for id in $sections; do
   echo "$ids" | grep -qx -- "$id" || { echo "docs/doctor.md: no finding '$id' exists"; wrong=1; }
 done
 [ "$(echo "$ids" | wc -l)" -ge 18 ] || { echo "only these ids were found: $ids"; wrong=1; }

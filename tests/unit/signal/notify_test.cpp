@@ -156,6 +156,18 @@ TEST(notify_test, a_stop_source_is_stopped_by_the_signal_that_caused_it) {
   EXPECT_EQ(subscription.cause()->signo, SIGUSR1);
 }
 
+// The runtime's threads wake each other by SIGURG; a user's own still is a signal like any other.
+TEST(notify_test, a_users_sigurg_is_never_taken_for_the_runtimes_own) {
+  signal_chan ch(8);
+  notify(ch, SIGURG);
+  for (int i = 0; i < 300; ++i) {
+    // Now while this thread waits, now while only the stand-by thread does.
+    if (i % 2 == 0) std::this_thread::sleep_for(2ms);  // tidy: allow sleep, longer than the lease
+    kill(getpid(), SIGURG);
+    EXPECT_EQ(must_receive(ch).pid, getpid()) << i;
+  }
+}
+
 TEST(notify_test, misuse_is_an_error_that_names_the_signal) {
   signal_chan ch(1);
   EXPECT_THROW(notify(ch, SIGKILL), std::invalid_argument);
