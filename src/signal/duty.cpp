@@ -124,7 +124,6 @@ bool duty::poke_candidate() noexcept {
 
 // One timer in flight at a time: a program that receives often pays for it once per lease.
 void duty::arm_lease() noexcept {
-  if (ending_.load()) return;
   const std::int64_t lease = lease_now_ns_.load(std::memory_order_relaxed);
   lease_until_ns_.store(sys::now_ns() + lease);
   if (timer_armed_.exchange(true)) return;
@@ -257,11 +256,9 @@ long duty::prepare(thread_block& self) noexcept {
 }
 
 void duty::stand_by(thread_block& self, bool by_handler) noexcept {
-  armed_to_run_.store(true);
-  sys::futex_wake(owner_, 1);
   std::int64_t deadline = sys::never;
   bool overdue = false;
-  while (!ending_.load()) {
+  for (;;) {
     set_stand_by_mask();
     const std::int64_t now = sys::now_ns();
     const bool news = (the_intake().consumer.load() & 0xffffffffU) == sigsafe::news;
@@ -313,8 +310,6 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
     self.waits.store(true);
     wait_in_kernel(self, {}, info, deadline);
   }
-  if (timer_ >= 0) sys::call(SYS_timer_delete, timer_);
-  armed_to_run_.store(false);
 }
 
 // With loops about, the signals are theirs for lease_ns. True: some were left.
@@ -341,7 +336,7 @@ void duty::poll(thread_block& self) noexcept {
 void duty::lead_standing_by(thread_block& self) noexcept {
   for (;;) {
     drain(self);
-    if (wanters_.load() != 0 || has_candidate_.load() || ending_.load()) return;
+    if (wanters_.load() != 0 || has_candidate_.load()) return;
     set_stand_by_mask();
     if (!go_to_sleep(asleep_wait, self.tid)) {
       wake_up();
@@ -360,7 +355,7 @@ void duty::lead_standing_by(thread_block& self) noexcept {
 void duty::lead_by_handler(thread_block& self) noexcept {
   for (;;) {
     drain(self);
-    if (wanters_.load() != 0 || ending_.load()) break;
+    if (wanters_.load() != 0) break;
     set_stand_by_mask();
     if (!go_to_sleep(asleep_futex, self.tid)) {
       wake_up();
@@ -380,16 +375,6 @@ void duty::set_stand_by_mask() noexcept {
   if (mask == stand_by_mask_) return;
   sys::set_mask(mask);
   stand_by_mask_ = mask;
-}
-
-void duty::end_stand_by() noexcept {
-  ending_.store(true);
-  for (int i = 0; i < 1000 && armed_to_run_.load(); ++i) {
-    sigsafe::nudge();
-    sigsafe::send_control(the_intake().standby_tid.load());
-    const sys::timespec64 pause{0, 1'000'000};
-    sys::call(SYS_nanosleep, &pause, nullptr);
-  }
 }
 
 }  // namespace sigrun::signal

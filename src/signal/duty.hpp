@@ -67,11 +67,9 @@ class duty {
 
   /// First call of the stand-by thread: makes what it needs. Returns 0 or a negated errno.
   long prepare(sigsafe::thread_block& self) noexcept;
-  /// The body of the stand-by thread. `by_handler` chooses sigtramp as the way in.
-  void stand_by(sigsafe::thread_block& self, bool by_handler) noexcept;
-  /// Makes stand_by() return. Called by another thread.
-  void end_stand_by() noexcept;
-  bool standing_by() const noexcept { return armed_to_run_.load(); }
+  /// The body of the stand-by thread, which lasts as long as the process. `by_handler` chooses
+  /// sigtramp as the way in.
+  [[noreturn]] void stand_by(sigsafe::thread_block& self, bool by_handler) noexcept;
 
   /// Blocks a receiver until its parker is notified (true) or the deadline passes (false).
   bool receive_wait(sched::parker& parker, sigsafe::thread_block& self,
@@ -131,8 +129,6 @@ class duty {
   std::atomic<int> loop_fd_{-1};
   int timer_ = -1;
   signal_set stand_by_mask_;  // the stand-by thread's own, to save system calls
-  std::atomic<bool> armed_to_run_{false};
-  std::atomic<bool> ending_{false};
 };
 
 }  // namespace sigrun::signal

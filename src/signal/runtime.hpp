@@ -66,7 +66,6 @@ class runtime final : dispatcher, detail::chan_hook {
   sigsafe::thread_block& here();
   void close_here() noexcept;
   void open_here() noexcept;
-  bool knows(int tid) noexcept;
   signal_set closable() const noexcept;
 
   const signal_options& options() const noexcept { return options_; }

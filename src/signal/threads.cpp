@@ -54,15 +54,6 @@ sigsafe::thread_block& runtime::here() {
   return *block;
 }
 
-bool runtime::knows(int tid) noexcept {
-  if (tid == sigsafe::the_intake().standby_tid.load()) return true;
-  const std::lock_guard hold{threads_lock_};
-  for (const auto* block = threads_; block != nullptr; block = block->next) {
-    if (block->tid == tid) return true;
-  }
-  return false;
-}
-
 void runtime::open_others(signal_set signals) noexcept {
   const sigsafe::thread_block* self = sigsafe::current_thread();
   const std::lock_guard hold{threads_lock_};

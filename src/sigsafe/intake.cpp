@@ -14,11 +14,11 @@ constinit intake instance;
 
 intake& the_intake() noexcept { return instance; }
 
-void send_control(int tid) noexcept {
+long send_control(int tid) noexcept {
   siginfo_t info{};
   info.si_signo = control_signal;
   info.si_code = control_code;
-  sys::rt_tgsigqueueinfo(instance.pid, tid, control_signal, &info);
+  return sys::rt_tgsigqueueinfo(instance.pid, tid, control_signal, &info);
 }
 
 bool is_control(const siginfo_t& info) noexcept {
@@ -49,18 +49,21 @@ void nudge() noexcept {
   }
 }
 
+bool enqueue(const signal_event& event, std::uint32_t& used) noexcept {
+  if (!instance.queue.push(event, used)) return false;
+  std::uint64_t high = instance.count.queue_high_water.load(std::memory_order_relaxed);
+  while (used > high && !instance.count.queue_high_water.compare_exchange_weak(high, used)) {
+  }
+  return true;
+}
+
 bool sigsend(const signal_event& event, bool merge) noexcept {
   std::uint32_t used = 0;
-  if (instance.queue.push(event, used)) {
-    std::uint64_t high = instance.count.queue_high_water.load(std::memory_order_relaxed);
-    while (used > high && !instance.count.queue_high_water.compare_exchange_weak(high, used)) {
-    }
-  } else if (merge) {
+  if (!enqueue(event, used)) {
+    if (!merge) return false;
     if (instance.queue.merge(event)) {
       instance.count.merged.fetch_add(1, std::memory_order_relaxed);
     }
-  } else {
-    return false;
   }
   nudge();
   return true;
@@ -114,10 +117,7 @@ void release_held_back(int self) noexcept {
       continue;
     }
     request.phase.store(mask_request::requested);
-    siginfo_t info{};
-    info.si_signo = control_signal;
-    info.si_code = control_code;
-    if (sys::failed(sys::rt_tgsigqueueinfo(instance.pid, tid, control_signal, &info))) {
+    if (sys::failed(send_control(tid))) {
       request.phase.store(mask_request::vacant);  // the thread has ended
     }
   }

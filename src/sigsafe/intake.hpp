@@ -85,10 +85,15 @@ SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;
 /// nothing was done.
 SIGRUN_SIGNAL_SAFE bool sigsend(const signal_event& event, bool merge) noexcept;
 
+/// The first half of it: into the ring, with the high-water mark. On success `used` is how many
+/// slots were in use. The caller nudges.
+SIGRUN_SIGNAL_SAFE bool enqueue(const signal_event& event, std::uint32_t& used) noexcept;
+
 /// Tells the dispatcher to look.
 SIGRUN_SIGNAL_SAFE void nudge() noexcept;
 
-SIGRUN_SIGNAL_SAFE void send_control(int tid) noexcept;
+/// Returns what the kernel said: a negated errno when the thread has ended.
+SIGRUN_SIGNAL_SAFE long send_control(int tid) noexcept;
 SIGRUN_SIGNAL_SAFE bool is_control(const siginfo_t& info) noexcept;
 
 /// Asks for a mask edit on a thread. False: all request slots are in use.

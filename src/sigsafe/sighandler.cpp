@@ -135,11 +135,8 @@ void queue_signal(int signo, const siginfo_t& info, ucontext_t& context) noexcep
   event.at.queued = event.at.taken;
   const bool real_time = signo >= signal_rt_min;
   std::uint32_t used = 0;
-  if ((real_time || !in.queue.merging(signo)) && in.queue.push(event, used)) {
+  if ((real_time || !in.queue.merging(signo)) && enqueue(event, used)) {
     in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
-    std::uint64_t high = in.count.queue_high_water.load(std::memory_order_relaxed);
-    while (used > high && !in.count.queue_high_water.compare_exchange_weak(high, used)) {
-    }
     // From three quarters on, so that other threads in handlers still find room.
     if (real_time && used >= in.queue.capacity() / 4 * 3) hold_back(signo, info, context, true);
   } else if (real_time) {
