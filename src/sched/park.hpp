@@ -21,6 +21,8 @@
 //       has made sure (under the lock that guards the waiter list) that no waker has it.
 #pragma once
 
+#include "sched/wait_reason.hpp"
+
 #include <atomic>
 #include <cstdint>
 
@@ -30,7 +32,9 @@ enum class park_result { notified, timeout, poked };
 
 class parker {
  public:
-  parker() noexcept = default;
+  /// `why` and `on`, the address of what is waited for, are for dumps.
+  explicit parker(wait_reason why = wait_reason::unknown, const void* on = nullptr) noexcept
+      : on_(on), why_(why) {}
   parker(const parker&) = delete;
   parker& operator=(const parker&) = delete;
 
@@ -63,6 +67,9 @@ class parker {
   /// Makes the parker ready for the next wait. Owner only, when no waker has it any more.
   void reset() noexcept { state_.store(running_state, std::memory_order_relaxed); }
 
+  wait_reason why() const noexcept { return why_; }
+  const void* on() const noexcept { return on_; }
+
  private:
   enum : std::uint32_t {
     running_state = 0,
@@ -76,6 +83,8 @@ class parker {
   static constexpr std::uint32_t state_mask = 7;
 
   std::atomic<std::uint32_t> state_{running_state};
+  const void* on_;
+  wait_reason why_;
 };
 
 }  // namespace sigrun::sched

@@ -87,7 +87,9 @@ void chan_wakes::wake_all() noexcept {
 
 chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
                                        std::int64_t deadline_ns) noexcept {
-  sched::parker parker;
+  sched::parker parker(
+      &list == &receivers_ ? sched::wait_reason::chan_receive : sched::wait_reason::chan_send,
+      this);
   waiter.parker = &parker;
   list.push_back(waiter);
   update_fd(readable());
