@@ -15,6 +15,7 @@
 
 #include <sigrun/detail/chan_core.hpp>
 #include <sigrun/detail/chan_state.hpp>
+#include <sigrun/detail/deadline.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -39,22 +40,6 @@ namespace detail {
 template <class T>
 void received([[maybe_unused]] T& value) {
   if constexpr (requires { chan_received(value); }) chan_received(value);
-}
-
-template <class Clock, class Duration>
-std::int64_t deadline_at(std::chrono::time_point<Clock, Duration> at) noexcept {
-  static_assert(std::is_same_v<Clock, std::chrono::steady_clock>);
-  // steady_clock is CLOCK_MONOTONIC. Double has room for every duration; beyond 9e9 s is for ever.
-  if (std::chrono::duration<double>(at.time_since_epoch()).count() > 9e9) return wait_for_ever;
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count();
-}
-template <class Rep, class Period>
-std::int64_t deadline_in(std::chrono::duration<Rep, Period> wait) noexcept {
-  const std::chrono::duration<double> seconds = wait;
-  if (seconds.count() <= 0) return do_not_wait;
-  if (seconds.count() > 4e9) return wait_for_ever;
-  using std::chrono::steady_clock;
-  return deadline_at(steady_clock::now() + std::chrono::ceil<std::chrono::nanoseconds>(wait));
 }
 
 /// For the modules that feed channels: the state behind a handle, nullptr for an empty one.

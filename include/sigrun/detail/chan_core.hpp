@@ -19,6 +19,8 @@
 //       never both, and a value never overtakes one that was sent before.
 #pragma once
 
+#include <sigrun/detail/deadline.hpp>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -36,11 +38,6 @@ enum class chan_status : std::uint8_t {
 namespace detail {
 
 class chan_core;
-
-/// A deadline that does not come, and one that allows no wait at all. Others are absolute
-/// CLOCK_MONOTONIC nanoseconds.
-inline constexpr std::int64_t wait_for_ever = INT64_MAX;
-inline constexpr std::int64_t do_not_wait = INT64_MIN;
 
 /// What a feeder of channels may put between a channel and its receivers. The object must live as
 /// long as the process, because a receiver may be inside while set_hook() takes it away. Every
