@@ -20,8 +20,10 @@ import statistics
 import subprocess
 import sys
 
-from benches import BENCHES
+import benches
+import sched_benches
 
+BENCHES = benches.BENCHES + sched_benches.BENCHES
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMEOUT_S = 90  # the sender gives up after 60
 
@@ -153,6 +155,12 @@ def first_line(*command):
         return None
 
 
+def boost_version():
+    header = pathlib.Path("/usr/include/boost/version.hpp")
+    found = header.exists() and re.search(r'BOOST_LIB_VERSION "(.*)"', header.read_text())
+    return found.group(1).replace("_", ".") if found else None
+
+
 def environment(directory):
     cache = (directory / "CMakeCache.txt").read_text()
     compiler = re.search(r"^CMAKE_CXX_COMPILER:\w+=(.*)$", cache, re.M).group(1)
@@ -166,6 +174,7 @@ def environment(directory):
                     "virtual": "hypervisor" in pathlib.Path("/proc/cpuinfo").read_text()},
         "compiler": first_line(compiler, "--version"),
         "peers": {"go": first_line("go", "version"),
+                  "boost": boost_version(),
                   "libuv": first_line("pkg-config", "--modversion", "libuv"),
                   "libevent": first_line("pkg-config", "--modversion", "libevent_core"),
                   "tini": first_line("tini", "--version")},

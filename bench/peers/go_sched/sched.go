@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"runtime"
+	"sync"
+)
+
+// yields has `count` goroutines do nothing but yield, of which the first reads the clock. Switches
+// are counted, so the result does not depend on whose turn it is. On one P only.
+func yields(count int) []float64 {
+	const perBatch = 20000
+	var v []float64
+	switches := 0
+	stop := false
+	var others sync.WaitGroup
+	for i := 1; i < count; i++ {
+		others.Add(1)
+		go func() {
+			for !stop {
+				switches++
+				runtime.Gosched()
+			}
+			others.Done()
+		}()
+	}
+	for i := -10; i < 100; i++ {
+		first := switches
+		begin := nanotime()
+		for switches-first < perBatch {
+			switches++
+			runtime.Gosched()
+		}
+		took := nanotime() - begin
+		if i >= 0 {
+			v = append(v, float64(took)/float64(switches-first))
+		}
+	}
+	stop = true
+	others.Wait()
+	return v
+}
+
+func yield() {
+	samples("two", yields(2))
+	samples("thousand", yields(1000))
+}
+
+func spawnJoin() {
+	samples("one", perOperation(60, 5000, func(n int) {
+		for i := 0; i < n; i++ {
+			var wg sync.WaitGroup
+			wg.Add(1)
+			go func() { wg.Done() }()
+			wg.Wait()
+		}
+	}))
+	samples("batch", perOperation(200, 1000, func(n int) {
+		var wg sync.WaitGroup
+		wg.Add(n)
+		for i := 0; i < n; i++ {
+			go func() { wg.Done() }()
+		}
+		wg.Wait()
+	}))
+}
+
+func channel() {
+	there, back := make(chan int), make(chan int)
+	go func() {
+		for v := range there {
+			back <- v
+		}
+	}()
+	samples("round_trip", perOperation(50, 10000, func(n int) {
+		for i := 0; i < n; i++ {
+			there <- i
+			<-back
+		}
+	}))
+	close(there)
+	queue := make(chan int, 128)
+	go func() {
+		for range queue {
+		}
+	}()
+	samples("buffered", perOperation(100, 50000, func(n int) {
+		for i := 0; i < n; i++ {
+			queue <- i
+		}
+	}))
+}
+
+func select4() {
+	a, b, c, d := make(chan int), make(chan int), make(chan int), make(chan int, 1)
+	samples("ready", perOperation(100, 20000, func(n int) {
+		for i := 0; i < n; i++ {
+			d <- i
+			select {
+			case <-a:
+			case <-b:
+			case <-c:
+			case <-d:
+			}
+		}
+	}))
+	e, back := make(chan int), make(chan int)
+	go func() {
+		for {
+			select {
+			case v := <-a:
+				back <- v
+			case v := <-b:
+				back <- v
+			case v := <-c:
+				back <- v
+			case v := <-e:
+				back <- v
+			}
+		}
+	}()
+	four := [4]chan int{a, b, c, e}
+	samples("blocking", perOperation(50, 10000, func(n int) {
+		for i := 0; i < n; i++ {
+			four[i&3] <- i
+			<-back
+		}
+	}))
+}
+
+func mutex() {
+	var m sync.Mutex
+	guarded := 0
+	lockOften := func(n int) {
+		for i := 0; i < n; i++ {
+			m.Lock()
+			guarded++
+			m.Unlock()
+		}
+	}
+	samples("free", perOperation(100, 50000, lockOften))
+	samples("contended", perOperation(100, 80000, func(n int) {
+		var all sync.WaitGroup
+		all.Add(8)
+		for i := 0; i < 8; i++ {
+			go func() {
+				lockOften(n / 8)
+				all.Done()
+			}()
+		}
+		all.Wait()
+	}))
+}
