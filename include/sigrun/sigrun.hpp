@@ -6,6 +6,7 @@
 
 #include <sigrun/chan.hpp>
 #include <sigrun/process.hpp>
+#include <sigrun/select.hpp>
 #include <sigrun/signal.hpp>
 #include <sigrun/signal_event.hpp>
 #include <sigrun/signal_names.hpp>

@@ -53,20 +53,28 @@ void chan_waiters::push_back(chan_waiter& waiter) noexcept {
   waiter.linked = true;
   waiter.next = nullptr;
   waiter.prev = last_;
-  (last_ == nullptr ? first_ : last_->next) = &waiter;
+  if (last_ == nullptr) {
+    first_.store(&waiter, std::memory_order_relaxed);
+  } else {
+    last_->next = &waiter;
+  }
   last_ = &waiter;
 }
 
 void chan_waiters::unlink(chan_waiter& waiter) noexcept {
   base::expect(waiter.linked, "chan: a waiter unlinked twice");
   waiter.linked = false;
-  (waiter.prev == nullptr ? first_ : waiter.prev->next) = waiter.next;
+  if (waiter.prev == nullptr) {
+    first_.store(waiter.next, std::memory_order_relaxed);
+  } else {
+    waiter.prev->next = waiter.next;
+  }
   (waiter.next == nullptr ? last_ : waiter.next->prev) = waiter.prev;
 }
 
 chan_waiter* chan_waiters::claim_first() noexcept {
-  while (first_ != nullptr) {
-    chan_waiter& waiter = *first_;
+  while (chan_waiter* const first = first_.load(std::memory_order_relaxed)) {
+    chan_waiter& waiter = *first;
     unlink(waiter);
     if (waiter.claim == nullptr) return &waiter;
     std::uint32_t unclaimed = 0;
@@ -112,7 +120,32 @@ chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
   return waiter.result;
 }
 
+// ------------------------------------------------------------------------------- random numbers
+
+namespace {
+
+constinit std::atomic<std::uint64_t> channels_made{0};
+constexpr std::uint64_t golden_gamma = 0x9e3779b97f4a7c15;
+
+}  // namespace
+
+// A counter that steps by the golden ratio, finished by a mixer: the SplitMix64 generator. Every
+// channel starts somewhere else.
+std::uint32_t chan_core::random_below(std::uint32_t n) noexcept {
+  std::uint64_t z = random_.load(std::memory_order_relaxed) + golden_gamma;
+  random_.store(z, std::memory_order_relaxed);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  // Multiplying and keeping the high half is as uniform as a remainder, and needs no division.
+  return static_cast<std::uint32_t>(((z >> 32) * n) >> 32);
+}
+
 // -------------------------------------------------------------------------- life time and close
+
+chan_core::chan_core(std::size_t capacity) noexcept
+    : capacity_(capacity),
+      random_(golden_gamma * golden_gamma * channels_made.fetch_add(1, std::memory_order_relaxed)) {
+}
 
 chan_core::~chan_core() {
   if (poll_fd_ >= 0) sys::close(poll_fd_);

@@ -16,7 +16,8 @@
 //   (4) A waiter with a `claim` belongs to a wait on several channels: a waker that unlinks it must
 //       win claim 0 -> 1 before it touches slot or result, and otherwise forgets the waiter.
 //   (5) Receivers wait only while nothing can be received, senders only while there is no room; so
-//       never both, and a value never overtakes one that was sent before.
+//       a value never overtakes one that was sent before, and both wait only when they are the
+//       cases of one select (select_core.hpp).
 #pragma once
 
 #include <sigrun/detail/deadline.hpp>
@@ -72,14 +73,15 @@ struct chan_waiter {
 /// First come, first served. Guarded by the channel's lock.
 class chan_waiters {
  public:
-  bool empty() const noexcept { return first_ == nullptr; }
+  /// Without the lock: a hint.
+  bool empty() const noexcept { return first_.load(std::memory_order_relaxed) == nullptr; }
   void push_back(chan_waiter& waiter) noexcept;
   void unlink(chan_waiter& waiter) noexcept;
   /// Unlinks and claims the first waiter that can be claimed; nullptr when there is none.
   chan_waiter* claim_first() noexcept;
 
  private:
-  chan_waiter* first_ = nullptr;
+  std::atomic<chan_waiter*> first_{nullptr};  // relaxed: written under the lock; else see empty()
   chan_waiter* last_ = nullptr;
 };
 
@@ -133,6 +135,20 @@ class chan_core {
 
   mutex& lock() noexcept { return mutex_; }
 
+  // For select. Without the lock these are hints: what they say may change at any moment.
+  bool looks_receivable() const noexcept {
+    return buffered() != 0 || !senders_.empty() || closed();
+  }
+  bool looks_sendable() const noexcept {
+    return buffered() < capacity_ || !receivers_.empty() || closed();
+  }
+  /// A number below `n`, each as likely as the others. Threads that ask at once may get the same.
+  std::uint32_t random_below(std::uint32_t n) noexcept;
+  /// From here on the numbers are those that follow from `seed`.
+  void set_random_seed(std::uint64_t seed) noexcept {
+    random_.store(seed, std::memory_order_relaxed);
+  }
+
   // Two counts. The handles' end closes the channel; the memory's end deletes it. All handles
   // together own one unit of memory; a feeder that must not keep the channel open owns memory only.
   void add_handle() noexcept { handles_.fetch_add(1, std::memory_order_relaxed); }
@@ -163,7 +179,7 @@ class chan_core {
   void attach_direct(int direct) noexcept;
 
  protected:
-  explicit chan_core(std::size_t capacity) noexcept : capacity_(capacity) {}
+  explicit chan_core(std::size_t capacity) noexcept;
   virtual ~chan_core();
 
   /// With the lock held: queues the caller in `list`, unlocks, waits, and returns its result. The
@@ -176,7 +192,11 @@ class chan_core {
     if (fd_ >= 0 && held_ == 0 && readable != fd_readable_) write_fd(readable);
   }
   /// With the lock held: whether a receive would not block.
-  virtual bool readable() const noexcept = 0;
+  bool readable() const noexcept { return looks_receivable(); }
+
+  /// Values in the buffer. Written with the lock held; without it, a hint.
+  std::size_t buffered() const noexcept { return buffered_.load(std::memory_order_relaxed); }
+  void set_buffered(std::size_t n) noexcept { buffered_.store(n, std::memory_order_relaxed); }
 
   /// Receivers inside the hook's poll(): what it brings they take themselves, so the descriptor
   /// keeps still meanwhile. Under the lock.
@@ -186,6 +206,8 @@ class chan_core {
   const std::size_t capacity_;
 
  private:
+  friend class select_wait;
+
   void write_fd(bool readable) noexcept;
   void detach_direct() noexcept;
 
@@ -198,6 +220,8 @@ class chan_core {
   std::atomic<bool> closed_{false};        // written under the lock
   std::atomic<bool> polling_{false};       // no lock; release in set_polling, acquire in wants_poll
   std::atomic<chan_hook*> hook_{nullptr};  // written under the lock
+  std::atomic<std::size_t> buffered_{0};   // relaxed: written under the lock, a hint without it
+  std::atomic<std::uint64_t> random_;      // relaxed: no lock, and a lost step does no harm
   std::atomic<std::uint32_t> handles_{1};  // no lock
   std::atomic<std::uint32_t> memory_{1};   // no lock
 };

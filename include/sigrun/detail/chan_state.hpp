@@ -104,7 +104,7 @@ class chan_state final : public chan_core {
   template <class U>
   bool push_back(U&& value) {
     if (ring_.size() >= capacity_) return false;
-    ring_.push(std::forward<U>(value));
+    push(std::forward<U>(value));
     update_fd(true);
     return true;
   }
@@ -113,7 +113,7 @@ class chan_state final : public chan_core {
   bool push_back_growing(U&& value, std::size_t max) {
     if (ring_.size() >= max) return false;
     if (ring_.size() == ring_.room() && !ring_.grow()) return false;
-    ring_.push(std::forward<U>(value));
+    push(std::forward<U>(value));
     update_fd(true);
     return true;
   }
@@ -131,29 +131,35 @@ class chan_state final : public chan_core {
   bool pop_front(T& out) {
     if (ring_.size() == 0) return false;
     out = std::move(ring_.front());
-    ring_.pop();
+    pop();
     update_fd(readable());
     return true;
   }
   std::size_t size_locked() const noexcept { return ring_.size(); }
+  /// Moves `value` on if that needs no wait. ok; closed; or timeout, and `value` is untouched.
+  chan_status send_now(T& value, chan_wakes& wakes) {
+    if (closed()) return chan_status::closed;
+    if (hand_to_receiver(std::move(value), wakes)) return chan_status::ok;
+    return push_back(std::move(value)) ? chan_status::ok : chan_status::timeout;
+  }
+  /// Fills `out`, which must be empty, if that needs no wait. ok; closed, and drained; or timeout.
+  chan_status receive_now(std::optional<T>& out, chan_wakes& wakes) {
+    if (take(out, wakes)) return chan_status::ok;
+    return closed() ? chan_status::closed : chan_status::timeout;
+  }
 
   // ------------------------------------------------------------------------------- operations
 
   std::size_t capacity() const noexcept { return capacity_; }
-  std::size_t size() noexcept {
-    const std::lock_guard guard(lock());
-    return ring_.size();
-  }
+  std::size_t size() const noexcept { return buffered(); }
 
   /// Moves `value` into the channel; it is untouched unless the result is ok.
   chan_status send(T& value, std::int64_t deadline_ns) {
     {
       chan_wakes wakes;  // wakes after the unlock
       std::unique_lock guard(lock());
-      if (closed()) return chan_status::closed;
-      if (hand_to_receiver(std::move(value), wakes)) return chan_status::ok;
-      if (push_back(std::move(value))) return chan_status::ok;
-      if (deadline_ns == do_not_wait) return chan_status::timeout;
+      const chan_status now = send_now(value, wakes);
+      if (now != chan_status::timeout || deadline_ns == do_not_wait) return now;
       guard.release();
     }
     chan_waiter waiter;
@@ -186,8 +192,14 @@ class chan_state final : public chan_core {
   }
 
  private:
-  bool readable() const noexcept override {
-    return ring_.size() != 0 || !senders_.empty() || closed();
+  template <class U>
+  void push(U&& value) {
+    ring_.push(std::forward<U>(value));
+    set_buffered(ring_.size());
+  }
+  void pop() noexcept {
+    ring_.pop();
+    set_buffered(ring_.size());
   }
 
   /// With the lock held: one value for a receiver, and room for the sender that waits longest.
@@ -203,11 +215,11 @@ class chan_state final : public chan_core {
       return sender != nullptr;
     }
     out.emplace(std::move(ring_.front()));
-    ring_.pop();
+    pop();
     while (ring_.size() < capacity_) {
       chan_waiter* const sender = senders_.claim_first();
       if (sender == nullptr) break;
-      ring_.push(std::move(*static_cast<T*>(sender->slot)));
+      push(std::move(*static_cast<T*>(sender->slot)));
       wakes.add(*sender, chan_status::ok);
     }
     update_fd(readable());
