@@ -20,7 +20,7 @@ namespace sigrun::fiber {
 
 void create(fiber_state& fresh, void* low, std::size_t size, void (*entry)(void*, void*),
             void* arg) noexcept {
-  fresh = fiber_state{};
+  if (fresh.stack_low != nullptr) destroy(fresh);
   fresh.context = arch::make_context(static_cast<std::byte*>(low) + size, entry, arg);
   fresh.control = arch::read_control_words();
   fresh.stack_low = low;
@@ -80,6 +80,8 @@ void arrived() noexcept {
   // No slot to keep the fake stack in: ASan frees it.
   void** keep = leaving == leave::ends ? nullptr : &from.asan_fake_stack;
   __sanitizer_start_switch_fiber(keep, to.stack_low, to.stack_size);
+  // The frames of a stack that ends never return, and would leave their red zones to its next use.
+  if (leaving == leave::ends) __asan_unpoison_memory_region(from.stack_low, from.stack_size);
 #endif
 #if SIGRUN_TSAN
   __tsan_switch_to_fiber(to.tsan_fiber, 0);  // 0: what ran before happens before what runs next

@@ -55,7 +55,8 @@ struct fiber_state {
 enum class leave { parks, ends };
 
 /// The state of a fiber that has not run: entry(arg, passed) on the stack [low, low + size). Its
-/// exception state is empty, its errno 0, its control words the caller's.
+/// exception state is empty, its errno 0, its control words the caller's. A state that was created
+/// before and has ended may be created again: what tools held for it is taken back first.
 void create(fiber_state& fresh, void* low, std::size_t size, void (*entry)(void* arg, void* passed),
             void* arg) noexcept;
 /// The same for the fiber that stands for the calling thread on the thread's own stack.

@@ -11,6 +11,7 @@
 
 #if defined(__SANITIZE_ADDRESS__) || SIGRUN_HAS_FEATURE(address_sanitizer)
 #define SIGRUN_ASAN 1
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #else
 #define SIGRUN_ASAN 0
