@@ -31,6 +31,11 @@ struct thread_block {
 SIGRUN_SIGNAL_SAFE thread_block* current_thread() noexcept;
 SIGRUN_SIGNAL_SAFE void set_current_thread(thread_block* block) noexcept;
 
+/// The scheduler's thread (sched::machine) that this is; nullptr on any other. Never inlined, for
+/// the same reason.
+SIGRUN_SIGNAL_SAFE void* current_machine() noexcept;
+SIGRUN_SIGNAL_SAFE void set_current_machine(void* machine) noexcept;
+
 /// The call of a foreign handler that is under way on this thread: its siginfo, and the frame of
 /// the function that made it.
 struct chain_call {
