@@ -2,6 +2,9 @@
 #include "sched/park.hpp"
 
 #include "base/expect.hpp"
+#include "sched/clock.hpp"
+#include "sched/sched.hpp"
+#include "sched/scheduler.hpp"
 #include "sigsafe/control.hpp"
 #include "sys/clock.hpp"
 #include "sys/futex.hpp"
@@ -19,6 +22,46 @@ bool parker::park_until(std::int64_t deadline_ns) noexcept {
 }
 
 park_result parker::park(std::int64_t deadline_ns) noexcept {
+  return g_ != nullptr ? park_goroutine(deadline_ns) : park_thread(deadline_ns);
+}
+
+park_result parker::park_goroutine(std::int64_t deadline_ns) noexcept {
+  std::uint32_t seen = state_.load(std::memory_order_acquire);
+  base::expect(current_g() == g_, "parker: parked by another goroutine than made it");
+  if (seen == running_state) {
+    sched_timer timer;
+    if (deadline_ns != sys::never) {
+      if (deadline_ns <= now_ns()) return park_result::timeout;
+      timer.sleeper = this;
+      timer_start(timer, deadline_ns);
+    }
+    machine* m = enter(current_machine());
+    g_->why.store(why_, std::memory_order_relaxed);
+    g_->on.store(on_, std::memory_order_relaxed);
+    g_->since_ns.store(the_scheduler().coarse_ns.load(std::memory_order_relaxed),
+                       std::memory_order_relaxed);
+    m = leave(m, after::park, this);
+    leave_section(m);
+    if (deadline_ns != sys::never) timer_stop(timer);
+    seen = state_.load(std::memory_order_acquire);  // pairs with the exchange in unpark
+  }
+  if (seen == poked_state &&
+      !state_.compare_exchange_strong(seen, running_state, std::memory_order_acquire)) {
+    return park_result::notified;
+  }
+  if (seen == notified_state) return park_result::notified;
+  return deadline_ns != sys::never && now_ns() >= deadline_ns ? park_result::timeout
+                                                              : park_result::poked;
+}
+
+g* parker::expire() noexcept {
+  std::uint32_t seen = sleeping_state;
+  if (state_.compare_exchange_strong(seen, running_state)) return g_;
+  if (seen == running_state) state_.compare_exchange_strong(seen, poked_state);
+  return nullptr;
+}
+
+park_result parker::park_thread(std::int64_t deadline_ns) noexcept {
   std::uint32_t seen = running_state;
   // acquire: pairs with the exchange in unpark, so that what the waker wrote before is visible.
   if (!state_.compare_exchange_strong(seen, sleeping_state, std::memory_order_acquire)) {
@@ -47,6 +90,10 @@ park_result parker::park(std::int64_t deadline_ns) noexcept {
 }
 
 void parker::poke() noexcept {
+  if (g_ != nullptr) {
+    if (g* const gp = expire()) ready(gp);
+    return;
+  }
   std::uint32_t seen = sleeping_state;
   if (state_.compare_exchange_strong(seen, running_state)) {
     sys::futex_wake(state_, 1);
@@ -58,9 +105,14 @@ void parker::poke() noexcept {
 
 void parker::unpark() noexcept {
   const std::atomic<std::uint32_t>& word = state_;  // (2): only its address is used below
+  g* const gp = g_;
   const std::uint32_t before = state_.exchange(notified_state, std::memory_order_acq_rel);
   if (before == sleeping_state) {
-    sys::futex_wake(word, 1);
+    if (gp != nullptr) {
+      ready(gp);
+    } else {
+      sys::futex_wake(word, 1);
+    }
   } else if ((before & state_mask) == leading_state) {
     siginfo_t info{};
     info.si_signo = sigsafe::control_signal;

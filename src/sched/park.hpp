@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One blocked caller. A parker lives on the stack of the thread that waits, is handed to whoever
-// may wake it, and is woken once.
+// One blocked caller, a goroutine or a plain thread. A parker lives on the stack of the one that
+// waits, is handed to whoever may wake it, and is woken once.
 //
 //              park_until                     begin_leading(tid)
 //   running ───────────────▶ sleeping     running ──────────────▶ leading
@@ -17,8 +17,13 @@
 //   (2) unpark() touches the parker in one exchange and never after it, because the owner may see
 //       `notified` at once and leave the stack frame. What it needs later, the futex's address and
 //       the leader's thread id, is a copy: the id is part of the exchanged word.
+//       The G to be made ready is read before the exchange.
 //   (3) A parker that was given to a waker must not die before the owner has seen `notified`, or
 //       has made sure (under the lock that guards the waiter list) that no waker has it.
+//   (4) A goroutine is `sleeping` only when its registers are saved: it leaves its M in `running`,
+//       and the next to run there commits it, or finds `notified` or `poked` and queues it again.
+//       So who takes it out of `sleeping` owns it, and makes it ready. A deadline is a timer that
+//       pokes.
 #pragma once
 
 #include "sched/wait_reason.hpp"
@@ -30,11 +35,14 @@ namespace sigrun::sched {
 
 enum class park_result { notified, timeout, poked };
 
+struct g;
+g* current_g() noexcept;
+
 class parker {
  public:
   /// `why` and `on`, the address of what is waited for, are for dumps.
   explicit parker(wait_reason why = wait_reason::unknown, const void* on = nullptr) noexcept
-      : on_(on), why_(why) {}
+      : g_(current_g()), on_(on), why_(why) {}
   parker(const parker&) = delete;
   parker& operator=(const parker&) = delete;
 
@@ -67,6 +75,15 @@ class parker {
   /// Makes the parker ready for the next wait. Owner only, when no waker has it any more.
   void reset() noexcept { state_.store(running_state, std::memory_order_relaxed); }
 
+  /// For the scheduler: (4)'s commit. False: it must be made ready at once.
+  bool commit() noexcept {
+    std::uint32_t seen = running_state;
+    return state_.compare_exchange_strong(seen, sleeping_state);
+  }
+  /// For the scheduler's timers: poke(), but it returns the G that has to be made ready.
+  g* expire() noexcept;
+  bool is_goroutine() const noexcept { return g_ != nullptr; }
+
   wait_reason why() const noexcept { return why_; }
   const void* on() const noexcept { return on_; }
 
@@ -82,7 +99,11 @@ class parker {
   static constexpr int tid_shift = 3;
   static constexpr std::uint32_t state_mask = 7;
 
+  park_result park_thread(std::int64_t deadline_ns) noexcept;
+  park_result park_goroutine(std::int64_t deadline_ns) noexcept;
+
   std::atomic<std::uint32_t> state_{running_state};
+  g* const g_;
   const void* on_;
   wait_reason why_;
 };

@@ -226,7 +226,8 @@ bool runtime::wait(void* parker, std::int64_t deadline_ns) {
   auto& mine = *static_cast<sched::parker*>(parker);
   // In a forked child the channel is a copy whose runtime did not come along.
   // By handler the stand-by thread alone takes signals: a second taker would break their order.
-  if (instance.load() != this || options_.way == way_in::handler) {
+  // A goroutine leaves its thread to others and cannot lead with it.
+  if (instance.load() != this || options_.way == way_in::handler || mine.is_goroutine()) {
     return mine.park_until(deadline_ns);
   }
   return duty_.receive_wait(mine, here(), deadline_ns);

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sched/clock.hpp"
+
+#include "sys/clock.hpp"
+
+#include <atomic>
+
+namespace sigrun::sched {
+namespace {
+
+constinit std::atomic<std::int64_t> virtual_ns{sys::never};
+
+}  // namespace
+
+std::int64_t now_ns() noexcept {
+  const std::int64_t ns = virtual_ns.load(std::memory_order_relaxed);
+  return ns == sys::never ? sys::now_ns() : ns;
+}
+
+void set_virtual_clock(std::int64_t ns) noexcept { virtual_ns.store(ns); }
+void advance_virtual_clock(std::int64_t by_ns) noexcept { virtual_ns.fetch_add(by_ns); }
+
+}  // namespace sigrun::sched

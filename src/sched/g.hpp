@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// G, a goroutine: a stack that can be left and resumed, and what is known about it. It lives at the
+// top of its own stack, so that an idle one costs a single page.
+//
+//           new_g                 execute                     leave(park)
+//   free ─────────▶ runnable ───────────────▶ running ──────────────────────▶ waiting
+//    ▲                 ▲  ▲                    │  │ ▲ │                          │
+//    │                 │  └──── leave(yield) ──┘  │ │ └─ enter_foreign ▶ foreign │
+//    │                 └───────────── ready ──────│─│────────────────────────────┘
+//    └───────── recycle ◀──── dead ◀── leave(exit)┘ └──── leave_foreign
+//
+//   (1) A G is in at most one place: on one run queue, running on one M, or waiting with its parker
+//       in the hands of wakers. Two functions move it: leave() stops it, ready() starts it.
+//   (2) A G that leaves is touched by others only after its registers are saved: what is to be done
+//       with it (queue it, commit its parker, free it) is done by whoever runs next on that M, in
+//       land(). So no M can resume a stack that another one still stands on.
+//   (3) `life` is moved once by the exit and once by the handle; see join.cpp.
+#pragma once
+
+#include "fiber/fiber.hpp"
+#include "sched/wait_reason.hpp"
+#include "stack/stack.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace sigrun::sched {
+
+struct machine;
+class parker;
+
+enum class g_state : std::uint8_t { free, runnable, running, waiting, foreign, dead };
+
+inline constexpr std::size_t name_room = 32;
+
+struct g {
+  fiber::fiber_state fiber;
+  g* next = nullptr;  // in whatever list holds it
+  std::atomic<g_state> state{g_state::free};
+  std::atomic<wait_reason> why{wait_reason::unknown};
+  std::atomic<const void*> on{nullptr};
+  std::atomic<std::int64_t> since_ns{0};  // of the state, on the coarse clock
+
+  machine* locked = nullptr;  // lock_os_thread: runs on this M only
+  int lock_depth = 0;
+
+  // What runs. `entry` is called with `closure`, which lies below this object on the same stack.
+  void (*entry)(void* closure) noexcept = nullptr;
+  void* closure = nullptr;
+
+  // How the exit meets the handle: 0, a parker that joins, or one of the words in join.cpp.
+  std::atomic<std::uintptr_t> life{0};
+  void* error = nullptr;  // an exception on its way from the goroutine to join(); module go's
+
+  std::uint64_t id = 0;
+  std::uint64_t parent_id = 0;
+  const void* created_at = nullptr;  // return address of the go()
+  stack::stack_span stack;
+  std::uint32_t registry_slot = 0;
+  bool cacheable = false;  // its stack has the default size
+  char name[name_room] = {};
+  void* labels = nullptr;  // module go's
+};
+
+/// A list of Gs through `next`, first in first out.
+class g_list {
+ public:
+  bool empty() const noexcept { return first_ == nullptr; }
+  int size() const noexcept { return size_; }
+  void push(g* gp) noexcept {
+    gp->next = nullptr;
+    (last_ == nullptr ? first_ : last_->next) = gp;
+    last_ = gp;
+    ++size_;
+  }
+  g* pop() noexcept {
+    g* const gp = first_;
+    if (gp == nullptr) return nullptr;
+    first_ = gp->next;
+    if (first_ == nullptr) last_ = nullptr;
+    gp->next = nullptr;
+    --size_;
+    return gp;
+  }
+
+ private:
+  g* first_ = nullptr;
+  g* last_ = nullptr;
+  int size_ = 0;
+};
+
+}  // namespace sigrun::sched

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ms come and sleep, and Ps change hands.
+#include "base/expect.hpp"
+#include "sched/sched.hpp"
+#include "sched/scheduler.hpp"
+#include "sys/futex.hpp"
+#include "sys/signal.hpp"
+
+#include <pthread.h>
+
+#include <mutex>
+#include <new>
+
+namespace sigrun::sched {
+
+// ------------------------------------------------------------------------------- under the lock
+
+void bind(machine* m, processor* p) noexcept {
+  base::expect(m->p == nullptr && p->m == nullptr, "scheduler: a P was given twice");
+  m->p = p;
+  p->m = m;
+  m->lost.store(0);
+  if (the_scheduler().sysmon_asleep.load(std::memory_order_relaxed) != 0) wake_sysmon();
+}
+
+processor* unbind(machine* m) noexcept {
+  processor* const p = m->p;
+  m->p = nullptr;
+  p->m = nullptr;
+  return p;
+}
+
+void push_idle(processor* p) noexcept {
+  scheduler& s = the_scheduler();
+  if (p->id >= s.procs.load()) {
+    p->retired = true;
+    return;
+  }
+  p->retired = false;
+  p->next_idle = s.idle_ps;
+  s.idle_ps = p;
+  s.idle_count.fetch_add(1);
+}
+
+processor* pop_idle() noexcept {
+  scheduler& s = the_scheduler();
+  processor* const p = s.idle_ps;
+  if (p == nullptr) return nullptr;
+  s.idle_ps = p->next_idle;
+  p->next_idle = nullptr;
+  s.idle_count.fetch_sub(1);
+  return p;
+}
+
+// -------------------------------------------------------------------------------------- threads
+
+namespace {
+
+void* machine_main(void* arg) noexcept {
+  auto* const m = static_cast<machine*>(arg);
+  sigsafe::set_current_machine(m);
+  m->tid = sys::gettid();
+  m->words = fiber::this_thread_words();
+  fiber::adopt_thread(m->g0);
+  schedule_for_ever(m);
+}
+
+bool make_thread(machine* m) noexcept {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_t thread;
+  const int error = pthread_create(&thread, &attributes, &machine_main, m);
+  pthread_attr_destroy(&attributes);
+  if (error != 0) return false;
+  pthread_setname_np(thread, "sigrun-m");
+  return true;
+}
+
+// Called with room for one thread reserved and `p` in nobody's hands. Gives both back on failure.
+bool new_machine(processor* p, bool spinning) noexcept {
+  scheduler& s = the_scheduler();
+  auto* const m = new (std::nothrow) machine;
+  if (m != nullptr) {
+    m->spinning = spinning;
+    const std::lock_guard hold(s.lock);
+    bind(m, p);
+    m->next = s.all_ms;
+    s.all_ms = m;
+  }
+  if (m != nullptr && make_thread(m)) return true;
+  s.threads_refused.fetch_add(1);
+  const std::lock_guard hold(s.lock);
+  --s.threads;
+  // The object stays in the list, without a thread: sysmon may be looking at it.
+  push_idle(m != nullptr ? unbind(m) : p);
+  return false;
+}
+
+void sleep_until_given(machine* m) noexcept {
+  while (m->wake.exchange(0, std::memory_order_acquire) == 0) sys::futex_wait(m->wake, 0);
+}
+
+void give_wake(machine* m) noexcept {
+  m->wake.store(1, std::memory_order_release);
+  sys::futex_wake(m->wake, 1);
+}
+
+enum class found { none, sleeper, poller, room };
+
+}  // namespace
+
+bool start_machine(processor* p, bool spinning) noexcept {
+  scheduler& s = the_scheduler();
+  machine* m = nullptr;
+  found what = found::none;
+  {
+    const std::lock_guard hold(s.lock);
+    if (p == nullptr) p = pop_idle();
+    if (p != nullptr) {
+      if (s.idle_ms != nullptr) {
+        m = s.idle_ms;
+        s.idle_ms = m->next_idle;
+        what = found::sleeper;
+      } else if (s.polling != nullptr) {
+        m = s.polling;
+        s.polling = nullptr;
+        what = found::poller;
+      } else if (s.threads < s.threads_max) {
+        ++s.threads;
+        what = found::room;
+      } else {
+        push_idle(p);
+        s.threads_refused.fetch_add(1);
+      }
+    }
+    if (m != nullptr) {
+      m->spinning = spinning;
+      bind(m, p);
+    }
+  }
+  bool done = true;
+  switch (what) {
+    case found::sleeper:
+      give_wake(m);
+      break;
+    case found::poller:
+      s.poller.wake();
+      break;
+    case found::room:
+      done = new_machine(p, spinning);
+      break;
+    case found::none:
+      done = false;
+      break;
+  }
+  if (!done && spinning) s.spinning.fetch_sub(1);
+  return done;
+}
+
+void stop_machine(machine* m) noexcept {
+  scheduler& s = the_scheduler();
+  {
+    const std::lock_guard hold(s.lock);
+    m->next_idle = s.idle_ms;
+    s.idle_ms = m;
+  }
+  sleep_until_given(m);
+}
+
+// Somebody else has to take p over if there is, or may soon be, work for it.
+void hand_off(processor* p) noexcept {
+  scheduler& s = the_scheduler();
+  if (!p->queue.empty() || s.global_size.load() != 0) {
+    start_machine(p, false);
+    return;
+  }
+  int none = 0;
+  if (s.idle_count.load() == 0 && s.spinning.compare_exchange_strong(none, 1)) {
+    start_machine(p, true);  // everybody was busy: somebody should look
+    return;
+  }
+  const std::int64_t when = p->next_timer.load();
+  {
+    const std::lock_guard hold(s.lock);
+    push_idle(p);
+  }
+  if (when != sys::never) break_poll_before(when);
+}
+
+// max_procs was lowered while m held this P.
+void retire(machine* m) noexcept {
+  scheduler& s = the_scheduler();
+  processor* const p = m->p;
+  g_list rest;
+  while (g* gp = p->queue.pop()) rest.push(gp);
+  if (!rest.empty()) queue_global(rest);
+  if (m->spinning) {
+    m->spinning = false;
+    s.spinning.fetch_sub(1);
+  }
+  const std::lock_guard hold(s.lock);
+  unbind(m)->retired = true;
+}
+
+// ------------------------------------------------------------------------------- lock_os_thread
+
+void start_locked(machine* m, g* gp) noexcept {
+  scheduler& s = the_scheduler();
+  machine* const theirs = gp->locked;
+  {
+    const std::lock_guard hold(s.lock);
+    processor* const p = unbind(m);
+    theirs->next_g = gp;
+    bind(theirs, p);
+  }
+  if (m->spinning) {
+    m->spinning = false;
+    s.spinning.fetch_sub(1);
+  }
+  give_wake(theirs);
+  stop_machine(m);
+}
+
+void stop_locked(machine* m) noexcept {
+  scheduler& s = the_scheduler();
+  if (m->p != nullptr) {
+    processor* p = nullptr;
+    {
+      const std::lock_guard hold(s.lock);
+      p = unbind(m);
+    }
+    hand_off(p);
+  }
+  sleep_until_given(m);
+}
+
+void lock_os_thread() noexcept {
+  machine* const m = current_machine();
+  if (m == nullptr || m->current == nullptr) return;  // a plain thread is its own
+  if (m->current->lock_depth++ != 0) return;
+  m->current->locked = m;
+  m->locked = m->current;
+}
+
+void unlock_os_thread() noexcept {
+  machine* const m = current_machine();
+  if (m == nullptr || m->current == nullptr || m->current->lock_depth == 0) return;
+  if (--m->current->lock_depth != 0) return;
+  m->current->locked = nullptr;
+  m->locked = nullptr;
+}
+
+}  // namespace sigrun::sched

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// All Gs, so that they can be listed: a table of addresses in chunks that stay. A G keeps its slot
+// while its memory lasts, also when it is free, so a spawn from a cache does not come here.
+#pragma once
+
+#include "sched/g.hpp"
+#include "sched/lock.hpp"
+
+#include <cstdint>
+
+namespace sigrun::sched {
+
+class g_registry {
+ public:
+  static constexpr std::uint32_t chunk_size = 4096;
+  static constexpr std::uint32_t chunks_max = 4096;  // 16,777,216 Gs
+
+  /// Gives `gp` a slot; false when there is no memory for one, or no number.
+  bool add(g* gp) noexcept;
+  void remove(g* gp) noexcept;
+
+  /// Calls visit(gp, arg) for each G that is alive, under the lock: its memory stays meanwhile.
+  void for_each(void (*visit)(const g*, void*), void* arg);
+
+ private:
+  std::uintptr_t& at(std::uint32_t slot) noexcept {
+    return chunks_[slot / chunk_size][slot % chunk_size];
+  }
+
+  short_lock lock_;
+  std::uintptr_t* chunks_[chunks_max] = {};  // an address, or a free slot's successor * 2 + 1
+  std::uint32_t used_ = 0;
+  std::uint32_t free_ = 0;  // slot + 1
+};
+
+g_registry& all_gs() noexcept;
+
+}  // namespace sigrun::sched

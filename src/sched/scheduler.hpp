@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one scheduler: what Ms and Ps share. Internal to module sched; others include sched.hpp.
+//
+// The wake rule, after Go's: who makes a G ready wakes an idle M when there is an idle P and nobody
+// spins; an M that has found work while it was the last to spin wakes another. So there is either
+// an M that looks, or nothing to find:
+//   (1) A producer puts the G into a queue, then reads idle_count and spinning (seq_cst). An M that
+//       goes idle raises idle_count (and lowers spinning) first, then reads all queues again.
+//   (2) At most one M sleeps in the netpoller, `polling`; all other idle Ms sleep on their futex.
+//       Who wants it awake takes it out of `polling` under the lock, gives it a P, and writes the
+//       break event, which stays until it is read: it may come before the sleep.
+//   (3) poll_until is when that M wakes by itself. It is set before all timers are looked at for
+//       the last time, and a timer is added before poll_until is read.
+#pragma once
+
+#include "poll/poller.hpp"
+#include "sched/lock.hpp"
+#include "sched/machine.hpp"
+#include "sched/processor.hpp"
+#include "sys/clock.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace sigrun::sched {
+
+inline constexpr int procs_limit = 256;
+inline constexpr int threads_default = 10'000;  // as Go's debug.SetMaxThreads
+
+struct scheduler {
+  short_lock lock;
+  g_list global;                      // under lock
+  std::atomic<int> global_size{0};    // its size; a hint
+  processor* idle_ps = nullptr;       // under lock
+  std::atomic<int> idle_count{0};     // their number
+  machine* idle_ms = nullptr;         // under lock
+  machine* all_ms = nullptr;          // under lock
+  int threads = 0;                    // under lock
+  int threads_max = threads_default;  // under lock
+  machine* polling = nullptr;         // under lock; (2)
+
+  std::atomic<processor*> ps[procs_limit] = {};
+  std::atomic<int> procs{0};  // max_procs
+  std::atomic<int> made{0};   // Ps that exist
+  std::atomic<int> spinning{0};
+  std::atomic<std::uint32_t> quiet_span{0};  // wakes for a lone G to be spared; see switch.cpp
+  std::atomic<std::int64_t> poll_until{0};   // (3); 0: nobody sleeps there
+  std::atomic<std::int64_t> last_poll_ns{0};
+  std::atomic<std::int64_t> coarse_ns{0};
+  std::atomic<bool> started{false};
+  std::atomic<bool> asymmetric{true};  // membarrier(2) is there
+
+  poll::poller poller;
+
+  // sysmon
+  std::atomic<std::uint32_t> sysmon_asleep{0};
+  std::atomic<bool> in_run{false};  // run() waits for the main goroutine
+
+  // Counters.
+  std::atomic<std::uint64_t> next_id{1};
+  std::atomic<std::uint64_t> threads_refused{0};
+  std::atomic<std::uint64_t> handoffs{0};
+  std::atomic<std::uint64_t> foreign_retakes{0};
+  std::atomic<std::uint64_t> preempt_requests{0};
+  std::atomic<std::uint64_t> polls{0};
+  std::atomic<std::uint64_t> wakes{0};
+  std::atomic<std::uint64_t> sysmon_looks{0};
+  std::atomic<std::int64_t> live{0};  // Gs that have not ended, as far as the Ps do not count it
+
+  int ready_ps() const noexcept { return idle_count.load(); }
+};
+
+scheduler& the_scheduler() noexcept;
+
+// ---------------------------------------------------------------------------------- section.cpp
+
+/// Enters a section on the calling G's M and returns the M, which may be another one than before:
+/// the G waits for a P when its M has lost the one it had. Only on a G.
+machine* enter_slowly(machine* m) noexcept;
+inline machine* enter(machine* m) noexcept {
+  m->busy.store(1, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (!the_scheduler().asymmetric.load(std::memory_order_relaxed)) [[unlikely]] {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+  if (m->lost.load(std::memory_order_acquire) != 0) [[unlikely]]
+    return enter_slowly(m);
+  return m;
+}
+/// The same without waiting: false, and no section, when the M has no P now.
+bool try_enter(machine* m) noexcept;
+inline void leave_section(machine* m) noexcept { m->busy.store(0, std::memory_order_release); }
+
+// ----------------------------------------------------------------------------------- switch.cpp
+
+/// Stops the calling G, does `todo` with it, and runs another. Within a section; returns within a
+/// new one, on the returned M, when somebody has resumed the G.
+machine* leave(machine* m, after todo, parker* parking) noexcept;
+/// What comes first on a G's own stack after any switch to it, and on g0.
+void land(machine* m) noexcept;
+/// Runs goroutines on this M until the process ends.
+[[noreturn]] void schedule_for_ever(machine* m) noexcept;
+/// One G, until it leaves.
+void run_one(machine* m, g* gp) noexcept;
+/// First code of a new goroutine.
+void goroutine_main(void* gp, void* m) noexcept;
+
+/// Makes a G that waits (or is new) runnable. Any thread, in or out of a section.
+void ready(g* gp) noexcept;
+/// A list of them, from an M or any thread.
+void ready_all(g_list& list) noexcept;
+/// Within a section, or on g0 with a P: queues `gp` here; `first` runs it next.
+void queue_here(machine* m, g* gp, bool first) noexcept;
+void queue_global(g_list& list) noexcept;
+
+// ------------------------------------------------------------------------------------- find.cpp
+
+/// On g0: the next G for this M; sleeps until there is one.
+g* find_runnable(machine* m) noexcept;
+/// Takes a batch from the global queue: returns one, the others go into p's queue.
+g* take_global(processor& p, int max) noexcept;
+/// Somebody may be needed: wakes an idle M, or makes one, when there is an idle P and nobody spins.
+void wake_one() noexcept;
+/// Polls the network without waiting; makes ready what it finds. Any thread.
+int poll_now() noexcept;
+
+// ---------------------------------------------------------------------------------- machines.cpp
+
+/// An M for `p` (nullptr: for any idle P). False: there is none to have.
+bool start_machine(processor* p, bool spinning) noexcept;
+/// Sleeps until the M is given a P.
+void stop_machine(machine* m) noexcept;
+/// Under the lock.
+void bind(machine* m, processor* p) noexcept;
+processor* unbind(machine* m) noexcept;
+void push_idle(processor* p) noexcept;
+processor* pop_idle() noexcept;
+/// Gives `p` to an M when there is work for it, else to the idle ones.
+void hand_off(processor* p) noexcept;
+/// lock_os_thread: gives the P to the M that `gp` is locked to, and waits for another.
+void start_locked(machine* m, g* gp) noexcept;
+void stop_locked(machine* m) noexcept;
+void retire(machine* m) noexcept;
+
+// -------------------------------------------------------------------------------------- spawn.cpp
+
+/// Publishes the end of a G that has left its stack: to join(), or to nobody.
+void finish(g* gp) noexcept;
+void recycle(g* gp) noexcept;
+
+// -------------------------------------------------------------------------------------- timers.cpp
+
+/// Fires what is due on `p`; returns when the next one is.
+std::int64_t run_timers(processor& p, std::int64_t now_ns) noexcept;
+/// The earliest deadline of all Ps.
+std::int64_t next_timer_of_all() noexcept;
+/// Wakes the M that sleeps in the netpoller when it would wake later than `when_ns`.
+void break_poll_before(std::int64_t when_ns) noexcept;
+
+// -------------------------------------------------------------------------------------- sysmon.cpp
+
+long start_sysmon() noexcept;
+void wake_sysmon() noexcept;
+
+}  // namespace sigrun::sched

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Gs come and go. Memory, from its top: the G, its closure, then the stack proper.
+//
+// `life` is where the exit meets the handle. The exit publishes after the G has left its stack, so
+// who sees `over` may reuse it at once:
+//
+//            join: CAS                      exit: exchange
+//   0 ───────────────────▶ a parker ───────────────────────▶ over, and the parker is woken
+//   │ ──────────────────── exit: exchange ─────────────────▶ over
+//   └─ detach: CAS ──▶ loose ───── exit: exchange ─────────▶ the exit frees it
+//
+// The handle frees it from `over`.
+#include "base/expect.hpp"
+#include "sched/park.hpp"
+#include "sched/registry.hpp"
+#include "sched/sched.hpp"
+#include "sched/scheduler.hpp"
+
+#include <sys/mman.h>
+
+#include <mutex>
+#include <new>
+
+namespace sigrun::sched {
+namespace {
+
+constexpr std::uintptr_t over = 1;
+constexpr std::uintptr_t loose = 2;
+constexpr std::uint64_t id_block = 64;  // ids that a P takes at once
+constexpr int global_free_max = 1024;   // dead Gs kept for all Ps, with one page or more each
+
+struct free_list {
+  short_lock lock;
+  g* first = nullptr;
+  int size = 0;
+};
+constinit free_list shared_free;
+void (*report_lost_error)(g*) noexcept = nullptr;
+
+std::uintptr_t align_down(std::uintptr_t at, std::size_t align) noexcept {
+  return at & ~(std::uintptr_t{align} - 1);
+}
+
+g* make_g(std::size_t stack_size) noexcept {
+  const stack::stack_span span = stack::allocate(stack_size);
+  if (span.low == nullptr) return nullptr;
+  const auto top = reinterpret_cast<std::uintptr_t>(span.top);
+  auto* const gp = new (reinterpret_cast<void*>(align_down(top - sizeof(g), 64))) g;
+  gp->stack = span;
+  gp->cacheable = stack_size == 0;
+  if (!all_gs().add(gp)) {
+    gp->~g();
+    stack::release(span);
+    return nullptr;
+  }
+  return gp;
+}
+
+void unmake_g(g* gp) noexcept {
+  all_gs().remove(gp);
+  fiber::destroy(gp->fiber);
+  const stack::stack_span span = gp->stack;
+  gp->~g();
+  stack::release(span);
+}
+
+g* take_shared_free() noexcept {
+  const std::lock_guard hold(shared_free.lock);
+  g* const gp = shared_free.first;
+  if (gp != nullptr) {
+    shared_free.first = gp->next;
+    --shared_free.size;
+  }
+  return gp;
+}
+
+// Keeps some for all Ps and gives the rest of the memory back.
+void give_shared_free(g* gp) noexcept {
+  {
+    const std::lock_guard hold(shared_free.lock);
+    if (shared_free.size < global_free_max) {
+      gp->next = shared_free.first;
+      shared_free.first = gp;
+      ++shared_free.size;
+      return;
+    }
+  }
+  unmake_g(gp);
+}
+
+// Within a section with a P.
+g* take_free(processor& p) noexcept {
+  g* const gp = p.free_gs;
+  if (gp == nullptr) return take_shared_free();
+  p.free_gs = gp->next;
+  --p.free_count;
+  return gp;
+}
+
+std::uint64_t next_id(processor& p) noexcept {
+  if (p.next_id == p.last_id) {
+    p.next_id = the_scheduler().next_id.fetch_add(id_block, std::memory_order_relaxed);
+    p.last_id = p.next_id + id_block;
+  }
+  return p.next_id++;
+}
+
+// The calling M in a section, if it is one and has a P; `inside` says whether it was in one before.
+machine* section_if_any(bool& inside) noexcept {
+  machine* const m = current_machine();
+  if (m == nullptr) return nullptr;
+  inside = m->busy.load(std::memory_order_relaxed) != 0;
+  return (inside ? m->p != nullptr : try_enter(m)) ? m : nullptr;
+}
+
+}  // namespace
+
+g* new_g(const new_g_request& request) noexcept {
+  bool inside = false;
+  g* gp = nullptr;
+  std::uint64_t id = 0;
+  machine* const m = section_if_any(inside);
+  if (m != nullptr) {
+    if (request.stack_size == 0) gp = take_free(*m->p);
+    id = next_id(*m->p);
+    count(m->p->spawned);
+    if (!inside) leave_section(m);
+  } else {
+    if (request.stack_size == 0) gp = take_shared_free();
+    id = the_scheduler().next_id.fetch_add(1, std::memory_order_relaxed);
+    the_scheduler().live.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (gp == nullptr) gp = make_g(request.stack_size);
+  if (gp == nullptr) {
+    the_scheduler().live.fetch_sub(1, std::memory_order_relaxed);
+    return nullptr;
+  }
+  gp->next = nullptr;
+  gp->life.store(0, std::memory_order_relaxed);
+  gp->id = id;
+  const g* const parent = current_g();
+  gp->parent_id = parent != nullptr ? parent->id : 0;
+  gp->created_at = request.created_at;
+  const auto below = reinterpret_cast<std::uintptr_t>(gp) - request.closure_size;
+  gp->closure = reinterpret_cast<void*>(align_down(below, request.closure_align));
+  return gp;
+}
+
+void start_g(g* gp, void (*entry)(void*) noexcept) noexcept {
+  gp->entry = entry;
+  auto* const low = reinterpret_cast<std::byte*>(gp->stack.low);
+  const auto top = align_down(reinterpret_cast<std::uintptr_t>(gp->closure), 64);
+  fiber::create(gp->fiber, low, top - reinterpret_cast<std::uintptr_t>(low), &goroutine_main, gp);
+  gp->since_ns.store(the_scheduler().coarse_ns.load(std::memory_order_relaxed),
+                     std::memory_order_relaxed);
+  ready(gp);
+}
+
+void abandon_g(g* gp) noexcept {
+  gp->state.store(g_state::dead, std::memory_order_relaxed);
+  recycle(gp);
+}
+
+// On the M that the G has left, in a section.
+void finish(g* gp) noexcept {
+  gp->state.store(g_state::dead, std::memory_order_relaxed);
+  if (gp->lock_depth != 0) {
+    gp->lock_depth = 0;
+    gp->locked->locked = nullptr;
+    gp->locked = nullptr;
+  }
+  const std::uintptr_t before = gp->life.exchange(over, std::memory_order_acq_rel);
+  if (before == loose) {
+    if (gp->error != nullptr) report_lost_error(gp);
+    recycle(gp);
+  } else if (before != 0) {
+    reinterpret_cast<parker*>(before)->unpark();
+  }
+}
+
+void recycle(g* gp) noexcept {
+  gp->state.store(g_state::free, std::memory_order_relaxed);
+  gp->name[0] = '\0';
+  bool inside = false;
+  machine* const m = section_if_any(inside);
+  if (m == nullptr) {
+    the_scheduler().live.fetch_sub(1, std::memory_order_relaxed);
+    gp->cacheable ? give_shared_free(gp) : unmake_g(gp);
+    return;
+  }
+  processor& p = *m->p;
+  count(p.ended);
+  g_list spill;
+  if (gp->cacheable) {
+    gp->next = p.free_gs;
+    p.free_gs = gp;
+    if (++p.free_count > processor::free_room) {
+      for (; p.free_count > processor::free_room / 2; --p.free_count) {
+        g* const surplus = p.free_gs;
+        p.free_gs = surplus->next;
+        spill.push(surplus);
+      }
+    }
+  }
+  if (!inside) leave_section(m);
+  if (!gp->cacheable) unmake_g(gp);
+  while (g* surplus = spill.pop()) give_shared_free(surplus);
+}
+
+// ---------------------------------------------------------------------------------- the handle
+
+bool ended(const g* gp) noexcept { return gp->life.load(std::memory_order_acquire) == over; }
+bool detached(const g* gp) noexcept { return gp->life.load(std::memory_order_acquire) == loose; }
+
+void join_g(g* gp) noexcept {
+  if (ended(gp)) return;  // acquire: pairs with the exchange in finish
+  parker waiting(wait_reason::join, gp);
+  std::uintptr_t live = 0;
+  if (!gp->life.compare_exchange_strong(live, reinterpret_cast<std::uintptr_t>(&waiting))) {
+    base::expect(live == over, "join: two callers join one goroutine");
+    return;
+  }
+  waiting.park_until(sys::never);
+}
+
+void detach_g(g* gp) noexcept {
+  std::uintptr_t live = 0;
+  if (!ended(gp) && gp->life.compare_exchange_strong(live, loose, std::memory_order_acq_rel)) {
+    return;
+  }
+  base::expect(ended(gp), "detach: the goroutine is being joined");
+  if (gp->error != nullptr) report_lost_error(gp);
+  recycle(gp);
+}
+
+void set_lost_error_report(void (*report)(g*) noexcept) noexcept { report_lost_error = report; }
+
+void for_each_g(void (*visit)(const g* gp, void* arg), void* arg) { all_gs().for_each(visit, arg); }
+
+}  // namespace sigrun::sched

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a G stops and starts. A G that leaves goes straight to the next one of its P's queue when
+// there is one, without a detour by g0: that is the whole cost of a switch.
+#include "sched/clock.hpp"
+#include "sched/park.hpp"
+#include "sched/sched.hpp"
+#include "sched/scheduler.hpp"
+
+#include <sys/syscall.h>
+
+#include <mutex>
+
+namespace sigrun::sched {
+namespace {
+
+// Every 61st switch goes by g0, which looks at the global queue, the timers and the network, so
+// that a P whose queue never runs empty starves nobody. (Go's number: a prime, so that it does not
+// fall in step with the program.)
+constexpr std::uint32_t fairness_tick = 61;
+
+void mark(g* gp, g_state state) noexcept { gp->state.store(state, std::memory_order_relaxed); }
+
+bool wants_look_around(const machine* m, const processor* p) noexcept {
+  return m->stepping || m->locked != nullptr || p->attention.load(std::memory_order_relaxed) ||
+         p->tick.load(std::memory_order_relaxed) % fairness_tick == 0;
+}
+
+void start_running(machine* m, processor* p, g* gp) noexcept {
+  m->current = gp;
+  gp->state.store(g_state::running, std::memory_order_relaxed);
+  p->tick.store(p->tick.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+g* next_here(machine* m) noexcept {
+  processor* const p = m->p;
+  if (p == nullptr || wants_look_around(m, p)) return nullptr;
+  g* const gp = p->queue.pop();
+  if (gp != nullptr && gp->locked != nullptr) [[unlikely]] {
+    m->next_g = gp;  // g0 sees to it
+    return nullptr;
+  }
+  return gp;
+}
+
+}  // namespace
+
+machine* leave(machine* m, after todo, parker* parking) noexcept {
+  g* const from = m->current;
+  m->todo = todo;
+  m->left = from;
+  m->parking = parking;
+  mark(from, todo == after::park ? g_state::waiting : g_state::runnable);
+  g* const to = next_here(m);
+  if (to != nullptr) {
+    start_running(m, m->p, to);
+  } else {
+    m->current = nullptr;
+  }
+  auto* const now = static_cast<machine*>(fiber::switch_to(
+      from->fiber, to != nullptr ? to->fiber : m->g0,
+      todo == after::exit ? fiber::leave::ends : fiber::leave::parks, m->words, m));
+  land(now);
+  return now;
+}
+
+void land(machine* m) noexcept {
+  const after todo = m->todo;
+  g* const left = m->left;
+  m->todo = after::nothing;
+  switch (todo) {
+    case after::nothing:
+      break;
+    case after::park:
+      // From here on wakers may start it; they have seen what it wrote, and its registers are
+      // saved.
+      if (!m->parking->commit()) {
+        mark(left, g_state::runnable);
+        queue_here(m, left, true);
+      }
+      break;
+    case after::yield:
+      queue_here(m, left, false);
+      break;
+    case after::requeue: {
+      g_list list;
+      list.push(left);
+      queue_global(list);
+      break;
+    }
+    case after::exit:
+      finish(left);
+      break;
+  }
+}
+
+void run_one(machine* m, g* gp) noexcept {
+  start_running(m, m->p, gp);
+  fiber::switch_to(m->g0, gp->fiber, fiber::leave::parks, m->words, m);
+  land(m);
+}
+
+void schedule_for_ever(machine* m) noexcept {
+  for (;;) {
+    if (m->locked != nullptr) stop_locked(m);
+    g* gp = m->next_g;
+    m->next_g = nullptr;
+    if (gp == nullptr) gp = find_runnable(m);
+    if (gp->locked != nullptr && gp->locked != m) {
+      start_locked(m, gp);
+    } else {
+      run_one(m, gp);
+    }
+  }
+}
+
+void goroutine_main(void* gp, void* m) noexcept {
+  auto* const self = static_cast<g*>(gp);
+  fiber::arrived();
+  land(static_cast<machine*>(m));
+  leave_section(static_cast<machine*>(m));
+  self->entry(self->closure);
+  leave(enter(current_machine()), after::exit, nullptr);
+}
+
+// ------------------------------------------------------------------------------- making runnable
+
+void queue_global(g_list& list) noexcept {
+  scheduler& s = the_scheduler();
+  const std::lock_guard hold(s.lock);
+  while (g* gp = list.pop()) s.global.push(gp);
+  s.global_size.store(s.global.size());
+}
+
+void queue_here(machine* m, g* gp, bool first) noexcept {
+  processor* const p = m->p;
+  if (p == nullptr) {
+    g_list one;
+    one.push(gp);
+    queue_global(one);
+    return;
+  }
+  if (first) {
+    gp = p->queue.push_first(gp);
+    if (gp == nullptr) return;
+  }
+  while (!p->queue.push(gp)) {
+    g_list half;
+    p->queue.take_half(half);
+    if (half.empty()) continue;  // a thief made room
+    half.push(gp);
+    queue_global(half);
+    return;
+  }
+}
+
+namespace {
+
+// Whether to wake another M for what m has just queued. A lone G is mostly run by this M as soon
+// as the caller parks; when Ms that were woken for such have found nothing, they are spared for
+// longer and longer, until one finds something again.
+void wake_for(machine* m) noexcept {
+  scheduler& s = the_scheduler();
+  processor* const p = m->p;
+  if (s.ready_ps() == 0) return;
+  if (p->queue.ring_empty() && p->quiet_wakes < s.quiet_span.load(std::memory_order_relaxed)) {
+    ++p->quiet_wakes;
+    return;
+  }
+  p->quiet_wakes = 0;
+  wake_one();
+}
+
+}  // namespace
+
+void ready(g* gp) noexcept {
+  mark(gp, g_state::runnable);
+  machine* const m = current_machine();
+  if (m != nullptr) {
+    const bool inside = m->busy.load(std::memory_order_relaxed) != 0;
+    if (inside ? m->p != nullptr : try_enter(m)) {
+      // What a G wakes runs next, in its stead. What g0 wakes, timers and the network, queues up.
+      queue_here(m, gp, m->current != nullptr);
+      if (!m->stepping) wake_for(m);
+      if (!inside) leave_section(m);
+      return;
+    }
+  }
+  g_list one;
+  one.push(gp);
+  queue_global(one);
+  wake_one();
+}
+
+void ready_all(g_list& list) noexcept {
+  while (g* gp = list.pop()) ready(gp);
+}
+
+// ------------------------------------------------------------------------------- for other modules
+
+g* current_g() noexcept {
+  machine* const m = current_machine();
+  if (m == nullptr || m->foreign.load(std::memory_order_relaxed) != 0) return nullptr;
+  return m->current;
+}
+
+bool on_goroutine() noexcept { return current_g() != nullptr; }
+
+void yield() noexcept {
+  if (!on_goroutine()) {
+    sys::call(SYS_sched_yield);
+    return;
+  }
+  machine* m = enter(current_machine());
+  processor* const p = m->p;
+  if (p->queue.empty() && !wants_look_around(m, p)) {
+    p->tick.store(p->tick.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  } else {
+    m = leave(m, after::yield, nullptr);
+  }
+  leave_section(m);
+}
+
+void preempt_point() noexcept {
+  machine* const m = current_machine();
+  if (m == nullptr || m->current == nullptr || m->foreign.load(std::memory_order_relaxed) != 0) {
+    return;
+  }
+  // A look without a section: the worst is a P that has just been taken, and then lost says so.
+  if (m->lost.load(std::memory_order_relaxed) == 0 && !m->wanted.load(std::memory_order_relaxed)) {
+    return;
+  }
+  yield();
+}
+
+}  // namespace sigrun::sched
