@@ -33,6 +33,10 @@ constexpr unsigned loop_take_max = 4096;
 // How many signals a receiver takes for itself before it gives the duty back.
 constexpr unsigned own_pending_max = 1024;
 
+// How often an owner that leaves looks again because more came meanwhile. A sender that never
+// pauses would otherwise keep it for ever: a fork(2), a stop().
+constexpr unsigned release_looks_max = 3;
+
 // False: something came since the last look.
 bool go_to_sleep(sigsafe::consumer_state state, int tid) noexcept {
   std::uint64_t expected = consumer_word(awake, 0);
@@ -82,12 +86,16 @@ void duty::own(thread_block& self) noexcept {
 }
 
 void duty::release(thread_block& self) noexcept {
+  const int standby = the_intake().standby_tid.load();
   drain(self);  // own() may have taken the news of it
-  while (!go_to_sleep(asleep_wait, the_intake().standby_tid.load())) {
+  bool quiet = go_to_sleep(asleep_wait, standby);
+  for (unsigned looks = 0; !quiet && looks < release_looks_max; ++looks) {
     wake_up();
     drain(self);
+    quiet = go_to_sleep(asleep_wait, standby);
   }
   owner_.store(0);
+  if (!quiet) sigsafe::send_control(standby);
   if (wanters_.load() != 0) {
     sys::futex_wake(owner_, 1);
   } else if (!poke_candidate()) {
@@ -135,8 +143,14 @@ void duty::arm_lease() noexcept {
 
 void duty::drain(thread_block& self) noexcept {
   sigsafe::intake& in = the_intake();
+  // All that is there now. What comes meanwhile is news, and somebody's next look.
+  std::uint32_t left = in.queue.capacity() + signal_max;
   signal_event event;
-  while (in.queue.pop(event)) dispatcher_.dispatch(event);
+  while (left != 0 && in.queue.pop(event)) {
+    dispatcher_.dispatch(event);
+    --left;
+  }
+  if (left == 0) in.consumer.exchange(consumer_word(sigsafe::news, 0));
   sigsafe::release_held_back(self.tid);
 }
 

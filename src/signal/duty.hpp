@@ -23,7 +23,8 @@
 //  (1) Dispatch happens only between taking and leaving owner_.
 //  (2) An owner that leaves has moved intake::consumer from awake to (asleep_wait, stand-by), so a
 //      handler that queues from then on wakes the stand-by thread. If that move fails there is
-//      news, and it looks again first.
+//      news, and it looks again first; a bounded number of times, after which it leaves `news`
+//      there and sends the stand-by thread its control signal itself.
 //  (3) After a release, either a wanter, or a candidate that was poked, or the stand-by thread
 //      (now, or when the lease has run out) takes the duty. So a signal that is blocked
 //      everywhere is taken at most lease_max_ns after the program stopped receiving.
@@ -86,8 +87,9 @@ class duty {
   void own(sigsafe::thread_block& self) noexcept;
   void release(sigsafe::thread_block& self) noexcept;
 
-  /// With the duty: dispatches what is queued; takes what the kernel has of `set`, without
-  /// waiting, `most` signals at the most.
+  /// With the duty: dispatches what is queued, and never more than the queue holds: when more came
+  /// meanwhile, intake::consumer says `news` afterwards. take_pending takes what the kernel has of
+  /// `set`, without waiting, `most` signals at the most.
   void drain(sigsafe::thread_block& self) noexcept;
   void take_pending(sigsafe::thread_block& self, signal_set set, unsigned most) noexcept;
   /// Without the duty: takes and dispatches what of `set` is pending, if anything is.

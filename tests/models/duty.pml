@@ -51,7 +51,9 @@ inline took() {
 }
 
 inline release(me) {
-  atomic { consumer = asleep(STANDBY); owners-- };  // a failed attempt drains and tries again
+  // A failed attempt drains and tries again; the last one leaves NEWS, which here is as if a handler
+  // had queued just after: the stand-by thread is sent its control signal either way.
+  atomic { consumer = asleep(STANDBY); owners-- };
   owner = 0;
   if
   :: wanters != 0 -> skip    // the futex wake: control waits for owner == 0
