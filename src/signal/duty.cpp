@@ -89,7 +89,8 @@ void duty::release(thread_block& self) noexcept {
   const int standby = the_intake().standby_tid.load();
   drain(self);  // own() may have taken the news of it
   bool quiet = go_to_sleep(asleep_wait, standby);
-  for (unsigned looks = 0; !quiet && looks < release_looks_max; ++looks) {
+  // Who waits for the duty looks itself.
+  for (unsigned looks = 0; !quiet && wanters_.load() == 0 && looks < release_looks_max; ++looks) {
     wake_up();
     drain(self);
     quiet = go_to_sleep(asleep_wait, standby);
