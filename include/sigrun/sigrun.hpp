@@ -11,3 +11,4 @@
 #include <sigrun/signal_event.hpp>
 #include <sigrun/signal_names.hpp>
 #include <sigrun/signal_set.hpp>
+#include <sigrun/sync.hpp>

@@ -19,6 +19,7 @@ enum class wait_reason : std::uint8_t {
   cond_wait,
   wait_group_wait,
   once_wait,
+  semaphore_wait,
   sleep,
   join,
   io_wait,
@@ -47,6 +48,8 @@ constexpr const char* wait_reason_text(wait_reason reason) noexcept {
       return "sync.WaitGroup.Wait";
     case wait_reason::once_wait:
       return "sync.Once.Do";
+    case wait_reason::semaphore_wait:
+      return "semacquire";
     case wait_reason::sleep:
       return "sleep";
     case wait_reason::join:
