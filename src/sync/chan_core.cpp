@@ -6,6 +6,7 @@
 #include "sys/clock.hpp"
 #include "sys/file.hpp"
 #include "sys/futex.hpp"
+#include "sys/membarrier.hpp"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -20,6 +21,7 @@ static_assert(wait_for_ever == sys::never);
 // Long enough to outlast the holder's few instructions on another CPU, short enough not to matter
 // when the holder was preempted.
 constexpr int lock_spins = 64;
+constexpr std::int64_t lock_relook_ns = 200'000;
 
 inline void cpu_pause() noexcept {
 #if defined(__x86_64__)
@@ -34,14 +36,20 @@ inline void cpu_pause() noexcept {
 // ------------------------------------------------------------------------------------- the lock
 
 void chan_core::mutex::lock_slowly() noexcept {
+  const auto try_lock = [this] { return word_.exchange(1, std::memory_order_acquire) == 0; };
   for (int i = 0; i < lock_spins; ++i) {
-    std::uint32_t seen = word_.load(std::memory_order_relaxed);
-    if (seen == 0 && word_.compare_exchange_weak(seen, 1, std::memory_order_acquire)) return;
-    if (seen == 2) break;  // others sleep already, so the wait is a long one
+    if (word_.load(std::memory_order_relaxed) == 0 && try_lock()) return;
+    if (sleepers_.load(std::memory_order_relaxed) != 0) break;  // the wait is a long one
     cpu_pause();
   }
-  // From here on 2 is left in the word although perhaps nobody else sleeps: one needless wake.
-  while (word_.exchange(2, std::memory_order_acquire) != 0) sys::futex_wait(word_, 2);
+  sleepers_.fetch_add(1);
+  const bool ordered = sys::barrier_everywhere();
+  while (!try_lock()) {
+    // Where there is no such barrier an unlocker may miss us. Then we look again soon.
+    const sys::timespec64 soon = sys::to_timespec(ordered ? 0 : sys::now_ns() + lock_relook_ns);
+    sys::futex_wait(word_, 1, ordered ? nullptr : &soon);
+  }
+  sleepers_.fetch_sub(1);
 }
 
 void chan_core::mutex::wake_one() noexcept { sys::futex_wake(word_, 1); }
@@ -72,7 +80,7 @@ void chan_waiters::unlink(chan_waiter& waiter) noexcept {
   (waiter.next == nullptr ? last_ : waiter.next->prev) = waiter.prev;
 }
 
-chan_waiter* chan_waiters::claim_first() noexcept {
+chan_waiter* chan_waiters::claim_first_there() noexcept {
   while (chan_waiter* const first = first_.load(std::memory_order_relaxed)) {
     chan_waiter& waiter = *first;
     unlink(waiter);
@@ -120,28 +128,15 @@ chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
   return waiter.result;
 }
 
-// ------------------------------------------------------------------------------- random numbers
+// -------------------------------------------------------------------------- life time and close
 
 namespace {
 
 constinit std::atomic<std::uint64_t> channels_made{0};
-constexpr std::uint64_t golden_gamma = 0x9e3779b97f4a7c15;
 
 }  // namespace
 
-// A counter that steps by the golden ratio, finished by a mixer: the SplitMix64 generator. Every
-// channel starts somewhere else.
-std::uint32_t chan_core::random_below(std::uint32_t n) noexcept {
-  std::uint64_t z = random_.load(std::memory_order_relaxed) + golden_gamma;
-  random_.store(z, std::memory_order_relaxed);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  // Multiplying and keeping the high half is as uniform as a remainder, and needs no division.
-  return static_cast<std::uint32_t>(((z >> 32) * n) >> 32);
-}
-
-// -------------------------------------------------------------------------- life time and close
-
+// Every channel's random numbers start somewhere else.
 chan_core::chan_core(std::size_t capacity) noexcept
     : capacity_(capacity),
       random_(golden_gamma * golden_gamma * channels_made.fetch_add(1, std::memory_order_relaxed)) {

@@ -78,9 +78,11 @@ class chan_waiters {
   void push_back(chan_waiter& waiter) noexcept;
   void unlink(chan_waiter& waiter) noexcept;
   /// Unlinks and claims the first waiter that can be claimed; nullptr when there is none.
-  chan_waiter* claim_first() noexcept;
+  chan_waiter* claim_first() noexcept { return empty() ? nullptr : claim_first_there(); }
 
  private:
+  chan_waiter* claim_first_there() noexcept;
+
   std::atomic<chan_waiter*> first_{nullptr};  // relaxed: written under the lock; else see empty()
   chan_waiter* last_ = nullptr;
 };
@@ -110,24 +112,31 @@ class chan_wakes {
   chan_waiter* last_ = nullptr;
 };
 
-class chan_core {
+class alignas(64) chan_core {
  public:
-  /// A futex lock in four bytes: 0 free, 1 held, 2 held and somebody sleeps. Meets BasicLockable.
+  /// A lock whose unlock is a plain store and a look: half the price of two atomic exchanges.
+  /// Meets BasicLockable. `word_` says whether it is held, `sleepers_` how many may sleep. Between
+  /// an unlocker's store and its look nothing keeps the processor from looking first. Hence a
+  /// sleeper announces itself, then has every thread pass a barrier (membarrier(2)), and only then
+  /// takes its last look: an unlocker either stored before that look, or looks after the
+  /// announcement. tests/models/chan_lock.pml checks that nobody sleeps on a free lock.
   class mutex {
    public:
     void lock() noexcept {
-      std::uint32_t seen = 0;
       // acquire pairs with the release of the unlock before.
-      if (!word_.compare_exchange_weak(seen, 1, std::memory_order_acquire)) lock_slowly();
+      if (word_.exchange(1, std::memory_order_acquire) != 0) lock_slowly();
     }
     void unlock() noexcept {
-      if (word_.exchange(0, std::memory_order_release) == 2) wake_one();
+      word_.store(0, std::memory_order_release);
+      std::atomic_signal_fence(std::memory_order_seq_cst);  // for the compiler; see above
+      if (sleepers_.load(std::memory_order_relaxed) != 0) wake_one();
     }
 
    private:
     void lock_slowly() noexcept;
     void wake_one() noexcept;
     std::atomic<std::uint32_t> word_{0};
+    std::atomic<std::uint32_t> sleepers_{0};
   };
 
   chan_core(const chan_core&) = delete;
@@ -143,7 +152,15 @@ class chan_core {
     return buffered() < capacity_ || !receivers_.empty() || closed();
   }
   /// A number below `n`, each as likely as the others. Threads that ask at once may get the same.
-  std::uint32_t random_below(std::uint32_t n) noexcept;
+  std::uint32_t random_below(std::uint32_t n) noexcept {
+    // A counter that steps by the golden ratio, finished by a mixer: the SplitMix64 generator.
+    std::uint64_t z = random_.load(std::memory_order_relaxed) + golden_gamma;
+    random_.store(z, std::memory_order_relaxed);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    // Multiplying and keeping the high half is as uniform as a remainder, and needs no division.
+    return static_cast<std::uint32_t>(((z >> 32) * n) >> 32);
+  }
   /// From here on the numbers are those that follow from `seed`.
   void set_random_seed(std::uint64_t seed) noexcept {
     random_.store(seed, std::memory_order_relaxed);
@@ -198,30 +215,42 @@ class chan_core {
   std::size_t buffered() const noexcept { return buffered_.load(std::memory_order_relaxed); }
   void set_buffered(std::size_t n) noexcept { buffered_.store(n, std::memory_order_relaxed); }
 
-  /// Receivers inside the hook's poll(): what it brings they take themselves, so the descriptor
-  /// keeps still meanwhile. Under the lock.
-  int held_ = 0;
+  /// With the lock held: whether an operation that finds room or a value has nobody to tell.
+  bool nobody_watches() const noexcept { return fd_ < 0; }
+
+ private:
+  friend class select_wait;
+  static constexpr std::uint64_t golden_gamma = 0x9e3779b97f4a7c15;
+
+  void write_fd(bool readable) noexcept;
+  void detach_direct() noexcept;
+
+  // What every operation looks at comes first and shares a cache line.
+  mutex mutex_;
+
+ protected:
   chan_waiters receivers_;
   chan_waiters senders_;
   const std::size_t capacity_;
 
  private:
-  friend class select_wait;
-
-  void write_fd(bool readable) noexcept;
-  void detach_direct() noexcept;
-
-  mutex mutex_;
+  std::atomic<std::size_t> buffered_{0};  // relaxed: written under the lock, a hint without it
+  std::atomic<bool> closed_{false};       // written under the lock
+  std::atomic<bool> polling_{false};      // no lock; release in set_polling, acquire in wants_poll
+  bool closing_ = false;
+  bool fd_readable_ = false;
   int fd_ = -1;
+
+ protected:
+  /// Receivers inside the hook's poll(): what it brings they take themselves, so the descriptor
+  /// keeps still meanwhile. Under the lock.
+  int held_ = 0;
+
+ private:
   int poll_fd_ = -1;  // epoll set of fd_ and direct_; what fd() gives out once it exists
   int direct_ = -1;   // the hook's, while it is in the set
-  bool fd_readable_ = false;
-  bool closing_ = false;
-  std::atomic<bool> closed_{false};        // written under the lock
-  std::atomic<bool> polling_{false};       // no lock; release in set_polling, acquire in wants_poll
-  std::atomic<chan_hook*> hook_{nullptr};  // written under the lock
-  std::atomic<std::size_t> buffered_{0};   // relaxed: written under the lock, a hint without it
   std::atomic<std::uint64_t> random_;      // relaxed: no lock, and a lost step does no harm
+  std::atomic<chan_hook*> hook_{nullptr};  // written under the lock
   std::atomic<std::uint32_t> handles_{1};  // no lock
   std::atomic<std::uint32_t> memory_{1};   // no lock
 };

@@ -155,9 +155,32 @@ class chan_state final : public chan_core {
 
   /// Moves `value` into the channel; it is untouched unless the result is ok.
   chan_status send(T& value, std::int64_t deadline_ns) {
+    lock().lock();
+    if (receivers_.empty() && ring_.size() < capacity_ && nobody_watches() && !closed()) {
+      push(std::move(value));
+      lock().unlock();
+      return chan_status::ok;
+    }
+    return send_and_unlock(value, deadline_ns);
+  }
+
+  /// Fills `out`, which must be empty, when the result is ok.
+  chan_status receive(std::optional<T>& out, std::int64_t deadline_ns) {
+    lock().lock();
+    if (ring_.size() != 0 && senders_.empty() && nobody_watches()) {
+      out.emplace(std::move(ring_.front()));
+      pop();
+      lock().unlock();
+      return chan_status::ok;
+    }
+    return receive_and_unlock(out, deadline_ns);
+  }
+
+ private:
+  [[gnu::noinline]] chan_status send_and_unlock(T& value, std::int64_t deadline_ns) {
     {
       chan_wakes wakes;  // wakes after the unlock
-      std::unique_lock guard(lock());
+      std::unique_lock guard(lock(), std::adopt_lock);
       const chan_status now = send_now(value, wakes);
       if (now != chan_status::timeout || deadline_ns == do_not_wait) return now;
       guard.release();
@@ -167,12 +190,12 @@ class chan_state final : public chan_core {
     return wait_and_unlock(waiter, senders_, deadline_ns);
   }
 
-  /// Fills `out`, which must be empty, when the result is ok.
-  chan_status receive(std::optional<T>& out, std::int64_t deadline_ns) {
+  [[gnu::noinline]] chan_status receive_and_unlock(std::optional<T>& out,
+                                                   std::int64_t deadline_ns) {
     for (bool polled = false;; polled = true) {
       {
         chan_wakes wakes;
-        std::unique_lock guard(lock());
+        std::unique_lock guard(lock(), std::adopt_lock);
         if (polled) --held_;
         if (take(out, wakes)) return chan_status::ok;
         if (polled) update_fd(readable());
@@ -185,13 +208,13 @@ class chan_state final : public chan_core {
         ++held_;
       }
       poll_hook();
+      lock().lock();
     }
     chan_waiter waiter;
     waiter.slot = &out;
     return wait_and_unlock(waiter, receivers_, deadline_ns);
   }
 
- private:
   template <class U>
   void push(U&& value) {
     ring_.push(std::forward<U>(value));
