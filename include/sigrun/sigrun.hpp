@@ -4,6 +4,7 @@
 // has.
 #pragma once
 
+#include <sigrun/atomic_value.hpp>
 #include <sigrun/chan.hpp>
 #include <sigrun/process.hpp>
 #include <sigrun/select.hpp>
