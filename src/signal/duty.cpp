@@ -59,6 +59,14 @@ signal_event taken(const siginfo_t& info, int tid) noexcept {
   return event;
 }
 
+// Any SIGURG does a control signal's work too: one may have been merged into it. True: that was
+// all.
+bool was_control(thread_block& self, const siginfo_t& info) noexcept {
+  if (info.si_signo != sigsafe::control_signal) return false;
+  sigsafe::apply_mask_requests(self);
+  return sigsafe::is_control(info);
+}
+
 void wake_up() noexcept { the_intake().consumer.exchange(consumer_word(awake, 0)); }
 
 }  // namespace
@@ -164,7 +172,7 @@ void duty::take_pending(thread_block& self, signal_set set, unsigned most) noexc
   // Signals of the set may be open on this very thread; then handlers have them.
   siginfo_t info;
   while (most-- != 0 && sys::rt_sigtimedwait(set, &info, &sys::no_wait) > 0) {
-    take(info, self.tid);
+    if (!was_control(self, info)) take(info, self.tid);
   }
 }
 
@@ -185,9 +193,7 @@ long duty::wait_in_kernel(thread_block& self, signal_set set, siginfo_t& info,
   if (bounded) timeout = sys::to_timespec(deadline_ns - sys::now_ns());
   const long result = sys::rt_sigtimedwait(set | control, &info, bounded ? &timeout : nullptr);
   stop_waiting(self);
-  // Also a user's SIGURG: a control signal may have been merged into it.
-  if (result == sigsafe::control_signal) sigsafe::apply_mask_requests(self);
-  if (result == sigsafe::control_signal && sigsafe::is_control(info)) return 0;
+  if (result > 0 && was_control(self, info)) return 0;
   if (result <= 0 || set.has(static_cast<int>(result))) return result;
   // A SIGURG that somebody sent, taken by a thread that waits for control only. Without a
   // subscriber it is ignored, as by default; else it goes by the queue to whoever has the duty.

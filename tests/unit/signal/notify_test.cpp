@@ -164,7 +164,9 @@ TEST(notify_test, a_users_sigurg_is_never_taken_for_the_runtimes_own) {
     // Now while this thread waits, now while only the stand-by thread does.
     if (i % 2 == 0) std::this_thread::sleep_for(2ms);  // tidy: allow sleep, longer than the lease
     kill(getpid(), SIGURG);
-    EXPECT_EQ(must_receive(ch).pid, getpid()) << i;
+    const signal_event event = must_receive(ch);
+    EXPECT_EQ(event.pid, getpid()) << i << ", code " << event.code << ", uid " << event.uid
+                                   << ", value " << event.value_bits << ", by " << event.tid;
   }
 }
 
