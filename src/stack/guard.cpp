@@ -6,6 +6,7 @@
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <cerrno>
 
 #include <array>
 
@@ -18,6 +19,14 @@ constexpr long map_count_default = 65530;
 // Under the allocator's lock.
 constinit guard_kind best = guard_kind::installed;
 constinit long mapped_left = -1;  // negative: not yet asked
+
+/// Does the kernel refuse to write there? Emulators take unknown advice for granted.
+bool really_guarded(std::byte* page) noexcept {
+  static constinit bool known = false;
+  if (known) return true;
+  known = sys::call(SYS_rt_sigprocmask, 0, nullptr, page, sizeof(std::uint64_t)) == -EFAULT;
+  return known;
+}
 
 /// vm.max_map_count, as sysctl(8) has it.
 long max_map_count() noexcept {
@@ -41,7 +50,8 @@ long max_map_count() noexcept {
 
 guard_kind install_guard(std::byte* page) noexcept {
   if (best == guard_kind::installed) {
-    if (!sys::failed(sys::call(SYS_madvise, page, page_size(), madv_guard_install))) {
+    if (!sys::failed(sys::call(SYS_madvise, page, page_size(), madv_guard_install)) &&
+        really_guarded(page)) {
       return guard_kind::installed;
     }
     best = guard_kind::mapped;
