@@ -31,6 +31,19 @@ void create(fiber_state& fresh, void* low, std::size_t size, void (*entry)(void*
 #endif
 }
 
+void restart(fiber_state& ended, void* top, void (*entry)(void*, void*), void* arg) noexcept {
+  ended.context = arch::make_context(top, entry, arg);
+  ended.exceptions = {};
+  ended.error_number = 0;
+  // Reading them is dear, and hardly anybody changes them.
+  ended.control = {};
+  if (arch::read_control_sign() != ended.control.sign()) ended.control = arch::read_control_words();
+#if SIGRUN_TSAN
+  __tsan_destroy_fiber(ended.tsan_fiber);
+  ended.tsan_fiber = __tsan_create_fiber(0);
+#endif
+}
+
 void adopt_thread(fiber_state& self) noexcept {
   self = fiber_state{};
   self.control = arch::read_control_words();

@@ -59,6 +59,10 @@ enum class leave { parks, ends };
 /// before and has ended may be created again: what tools held for it is taken back first.
 void create(fiber_state& fresh, void* low, std::size_t size, void (*entry)(void* arg, void* passed),
             void* arg) noexcept;
+/// Makes `ended`, which create() made and which has left for good, start once more: entry(arg,
+/// passed), from `top` on, an address within its stack.
+void restart(fiber_state& ended, void* top, void (*entry)(void* arg, void* passed),
+             void* arg) noexcept;
 /// The same for the fiber that stands for the calling thread on the thread's own stack.
 void adopt_thread(fiber_state& self) noexcept;
 /// Takes the tools' handles back. By another fiber than `dead`, when that has left for good; or by

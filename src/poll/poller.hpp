@@ -99,6 +99,10 @@ class poller {
   void wake() noexcept;
 
   poll_counters counters() const noexcept;
+  /// How many descriptors are in the set.
+  std::uint64_t registered() const noexcept {
+    return count_.descriptors.load(std::memory_order_relaxed);
+  }
 
  private:
   static constexpr std::uint32_t first_segment = 64;

@@ -32,7 +32,7 @@ int threads_of_process() noexcept {
 bool all_asleep_for_ever() noexcept {
   scheduler& s = the_scheduler();
   if (!s.in_run.load() || s.global_size.load() != 0) return false;
-  if (s.poller.counters().descriptors != 0 || s.spinning.load() != 0) return false;
+  if (s.poller.registered() != 0 || s.spinning.load() != 0) return false;
   int ms = 0;
   {
     const std::lock_guard hold(s.lock);

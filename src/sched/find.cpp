@@ -86,14 +86,14 @@ g* look(machine* m) noexcept {
   processor& p = *m->p;
   std::int64_t now = 0;
   if (timers_due(p, now)) run_timers(p, now);
-  if (p.tick.load(std::memory_order_relaxed) % 61 == 0 && s.global_size.load() != 0) {
+  if ((p.tick.load(std::memory_order_relaxed) & 63) == 0 && s.global_size.load() != 0) {
     if (g* gp = take_global(p, 1)) return gp;
   }
   if (g* gp = p.queue.pop()) return gp;
   if (s.global_size.load() != 0) {
     if (g* gp = take_global(p, 0)) return gp;
   }
-  if (s.poller.counters().descriptors != 0 && s.poll_until.load() == 0 && poll_now() != 0) {
+  if (s.poller.registered() != 0 && s.poll_until.load() == 0 && poll_now() != 0) {
     if (g* gp = p.queue.pop()) return gp;
   }
   const int busy = s.procs.load() - s.ready_ps();
@@ -140,15 +140,16 @@ bool take_idle_p(machine* m) noexcept {
 // True: it has slept; the M may have been given a P.
 bool sleep_in_poller(machine* m) noexcept {
   scheduler& s = the_scheduler();
-  std::int64_t until = next_timer_of_all();
-  if (s.poller.counters().descriptors == 0 && until == sys::never) return false;
+  if (s.poller.registered() == 0 && next_timer_of_all() == sys::never) return false;
   {
     const std::lock_guard hold(s.lock);
-    if (s.polling != nullptr) return false;
+    if (s.in_poller) return false;
+    s.in_poller = true;
     s.polling = m;
   }
+  s.poll_until.store(sys::never);
+  const std::int64_t until = next_timer_of_all();  // scheduler.hpp (3)
   s.poll_until.store(until);
-  until = next_timer_of_all();  // scheduler.hpp (3)
   const std::int64_t now = now_ns();
   s.coarse_ns.store(now, std::memory_order_relaxed);
   const std::int64_t wait = until == sys::never ? -1 : std::max<std::int64_t>(until - now, 0);
@@ -160,12 +161,32 @@ bool sleep_in_poller(machine* m) noexcept {
   {
     const std::lock_guard hold(s.lock);
     if (s.polling == m) s.polling = nullptr;
+    s.in_poller = false;
   }
   s.last_poll_ns.store(now_ns(), std::memory_order_relaxed);
   // With a P they go to its queue, without one to the global queue, which somebody serves.
   if (!ready.empty()) take_idle_p(m);
   for (void* waiter : ready) static_cast<parker*>(waiter)->unpark();
   return true;
+}
+
+// run_queue.hpp (3). A thief has a P of his own, so when no other P has an M there is none; and
+// with max_procs 1 no other P is given out any more (one on its way to an M is retired at once).
+void share_queue(processor& p) noexcept {
+  scheduler& s = the_scheduler();
+  const bool alone = s.procs.load() == 1;
+  if (p.queue.shared() != alone) return;
+  if (!alone) {
+    p.queue.set_shared(true);
+    return;
+  }
+  const std::lock_guard hold(s.lock);
+  if (s.procs.load() != 1) return;
+  for (int i = 0; i < s.made.load(); ++i) {
+    const processor* const other = s.ps[i].load();
+    if (other != &p && other->m != nullptr) return;
+  }
+  p.queue.set_shared(false);
 }
 
 }  // namespace
@@ -233,7 +254,7 @@ g* find_runnable(machine* m) noexcept {
     }
     p->attention.store(false, std::memory_order_relaxed);
     m->wanted.store(false, std::memory_order_relaxed);
-    if (the_scheduler().procs.load() > 1 && !p->queue.shared()) p->queue.set_shared(true);
+    share_queue(*p);
     g* gp = look(m);
     if (gp == nullptr) gp = release_p(m);
     if (gp != nullptr) {

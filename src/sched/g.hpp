@@ -35,16 +35,18 @@ enum class g_state : std::uint8_t { free, runnable, running, waiting, foreign, d
 
 inline constexpr std::size_t name_room = 32;
 
-struct g {
-  fiber::fiber_state fiber;
-  g* next = nullptr;  // in whatever list holds it
+struct alignas(64) g {
+  // What a switch touches lies in one cache line: this, and the head of fiber_state.
+  g* next = nullptr;          // in whatever list holds it
+  machine* locked = nullptr;  // lock_os_thread: runs on this M only
   std::atomic<g_state> state{g_state::free};
+  fiber::fiber_state fiber;
+
   std::atomic<wait_reason> why{wait_reason::unknown};
   std::atomic<const void*> on{nullptr};
   std::atomic<std::int64_t> since_ns{0};  // of the state, on the coarse clock
 
-  machine* locked = nullptr;  // lock_os_thread: runs on this M only
-  int lock_depth = 0;
+  int lock_depth = 0;  // of lock_os_thread
 
   // What runs. `entry` is called with `closure`, which lies below this object on the same stack.
   void (*entry)(void* closure) noexcept = nullptr;

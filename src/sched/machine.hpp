@@ -50,7 +50,9 @@ struct machine {
   after todo = after::nothing;
   g* left = nullptr;  // the G that `todo` is about
   parker* parking = nullptr;
-  bool stepping = false;  // a test drives this M: every switch goes by g0
+  g* joiner = nullptr;    // of `left`, to be queued when that has ended
+  bool detour = false;    // every switch goes by g0: it is locked to a G, or a test drives it
+  bool stepping = false;  // a test drives this M
   bool spinning = false;  // looks for work to steal; counted in scheduler::spinning
   fiber::thread_words words;
   fiber::fiber_state g0;
@@ -65,6 +67,7 @@ struct machine {
   // Idle.
   std::atomic<std::uint32_t> wake{0};  // futex: 1 when it was given a P
   machine* next_idle = nullptr;        // under the scheduler's lock
+  processor* next_p = nullptr;         // under the scheduler's lock: for next_g, by start_locked
   g* locked = nullptr;                 // this M runs that G alone
   g* next_g = nullptr;                 // to run next, whatever the queues say
 
@@ -74,6 +77,10 @@ struct machine {
 
 inline machine* current_machine() noexcept {
   return static_cast<machine*>(sigsafe::current_machine());
+}
+/// The G that runs on m, outside of foreign calls; nullptr for none.
+inline g* g_on(const machine* m) noexcept {
+  return m == nullptr || m->foreign.load(std::memory_order_relaxed) != 0 ? nullptr : m->current;
 }
 
 }  // namespace sigrun::sched

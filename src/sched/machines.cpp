@@ -11,6 +11,7 @@
 
 #include <mutex>
 #include <new>
+#include <utility>
 
 namespace sigrun::sched {
 
@@ -187,6 +188,8 @@ void hand_off(processor* p) noexcept {
     push_idle(p);
   }
   if (when != sys::never) break_poll_before(when);
+  // Somebody has to look after its timers, and after the network.
+  if (s.poll_until.load() == 0 && (when != sys::never || s.poller.registered() != 0)) wake_one();
 }
 
 // max_procs was lowered while m held this P.
@@ -211,9 +214,9 @@ void start_locked(machine* m, g* gp) noexcept {
   machine* const theirs = gp->locked;
   {
     const std::lock_guard hold(s.lock);
-    processor* const p = unbind(m);
+    // It binds the P itself: it may still be on its way to sleep, with another one.
+    theirs->next_p = unbind(m);
     theirs->next_g = gp;
-    bind(theirs, p);
   }
   if (m->spinning) {
     m->spinning = false;
@@ -225,15 +228,15 @@ void start_locked(machine* m, g* gp) noexcept {
 
 void stop_locked(machine* m) noexcept {
   scheduler& s = the_scheduler();
-  if (m->p != nullptr) {
-    processor* p = nullptr;
-    {
-      const std::lock_guard hold(s.lock);
-      p = unbind(m);
-    }
-    hand_off(p);
+  processor* own = nullptr;
+  {
+    const std::lock_guard hold(s.lock);
+    if (m->p != nullptr) own = unbind(m);
   }
+  if (own != nullptr) hand_off(own);
   sleep_until_given(m);
+  const std::lock_guard hold(s.lock);
+  bind(m, std::exchange(m->next_p, nullptr));
 }
 
 void lock_os_thread() noexcept {
@@ -242,14 +245,22 @@ void lock_os_thread() noexcept {
   if (m->current->lock_depth++ != 0) return;
   m->current->locked = m;
   m->locked = m->current;
+  m->detour = true;
+}
+
+void release_lock(g* gp) noexcept {
+  machine* const m = gp->locked;
+  gp->lock_depth = 0;
+  gp->locked = nullptr;
+  m->locked = nullptr;
+  m->detour = m->stepping;
 }
 
 void unlock_os_thread() noexcept {
   machine* const m = current_machine();
   if (m == nullptr || m->current == nullptr || m->current->lock_depth == 0) return;
   if (--m->current->lock_depth != 0) return;
-  m->current->locked = nullptr;
-  m->locked = nullptr;
+  release_lock(m->current);
 }
 
 }  // namespace sigrun::sched

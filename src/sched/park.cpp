@@ -61,6 +61,14 @@ g* parker::expire() noexcept {
   return nullptr;
 }
 
+g* parker::take() noexcept {
+  if (g_ == nullptr) return nullptr;
+  g* const gp = g_;
+  std::uint32_t seen = sleeping_state;
+  return state_.compare_exchange_strong(seen, notified_state, std::memory_order_acq_rel) ? gp
+                                                                                         : nullptr;
+}
+
 park_result parker::park_thread(std::int64_t deadline_ns) noexcept {
   std::uint32_t seen = running_state;
   // acquire: pairs with the exchange in unpark, so that what the waker wrote before is visible.

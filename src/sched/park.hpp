@@ -26,6 +26,7 @@
 //       pokes.
 #pragma once
 
+#include "sched/machine.hpp"
 #include "sched/wait_reason.hpp"
 
 #include <atomic>
@@ -35,14 +36,11 @@ namespace sigrun::sched {
 
 enum class park_result { notified, timeout, poked };
 
-struct g;
-g* current_g() noexcept;
-
 class parker {
  public:
   /// `why` and `on`, the address of what is waited for, are for dumps.
   explicit parker(wait_reason why = wait_reason::unknown, const void* on = nullptr) noexcept
-      : g_(current_g()), on_(on), why_(why) {}
+      : g_(g_on(current_machine())), on_(on), why_(why) {}
   parker(const parker&) = delete;
   parker& operator=(const parker&) = delete;
 
@@ -82,6 +80,9 @@ class parker {
   }
   /// For the scheduler's timers: poke(), but it returns the G that has to be made ready.
   g* expire() noexcept;
+  /// For the scheduler: unpark(), but it returns the goroutine if that sleeps: it is the caller's
+  /// to run. nullptr: nothing was done.
+  g* take() noexcept;
   bool is_goroutine() const noexcept { return g_ != nullptr; }
 
   wait_reason why() const noexcept { return why_; }

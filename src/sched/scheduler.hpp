@@ -9,9 +9,10 @@
 //       goes idle raises idle_count (and lowers spinning) first, then reads all queues again.
 //   (2) At most one M sleeps in the netpoller, `polling`; all other idle Ms sleep on their futex.
 //       Who wants it awake takes it out of `polling` under the lock, gives it a P, and writes the
-//       break event, which stays until it is read: it may come before the sleep.
-//   (3) poll_until is when that M wakes by itself. It is set before all timers are looked at for
-//       the last time, and a timer is added before poll_until is read.
+//       break event, which stays until it is read: it may come before the sleep. The next M goes
+//       in only when that one is out, or it would read the event meant for the other.
+//   (3) poll_until is when that M wakes by itself, 0 when nobody is there. It is `never` while all
+//       timers are looked at for the last time; a timer is added before poll_until is read.
 #pragma once
 
 #include "poll/poller.hpp"
@@ -40,6 +41,7 @@ struct scheduler {
   int threads = 0;                    // under lock
   int threads_max = threads_default;  // under lock
   machine* polling = nullptr;         // under lock; (2)
+  bool in_poller = false;             // under lock; an M is in there, or on its way out with a P
 
   std::atomic<processor*> ps[procs_limit] = {};
   std::atomic<int> procs{0};  // max_procs
@@ -96,8 +98,9 @@ inline void leave_section(machine* m) noexcept { m->busy.store(0, std::memory_or
 // ----------------------------------------------------------------------------------- switch.cpp
 
 /// Stops the calling G, does `todo` with it, and runs another. Within a section; returns within a
-/// new one, on the returned M, when somebody has resumed the G.
-machine* leave(machine* m, after todo, parker* parking) noexcept;
+/// new one, on the returned M, when somebody has resumed the G. `to` is run next if it is not null
+/// and nothing speaks against it.
+machine* leave(machine* m, after todo, parker* parking, g* to = nullptr) noexcept;
 /// What comes first on a G's own stack after any switch to it, and on g0.
 void land(machine* m) noexcept;
 /// Runs goroutines on this M until the process ends.
@@ -142,10 +145,14 @@ void hand_off(processor* p) noexcept;
 /// lock_os_thread: gives the P to the M that `gp` is locked to, and waits for another.
 void start_locked(machine* m, g* gp) noexcept;
 void stop_locked(machine* m) noexcept;
+/// Ends the bond of `gp` and its M, from either side.
+void release_lock(g* gp) noexcept;
 void retire(machine* m) noexcept;
 
 // -------------------------------------------------------------------------------------- spawn.cpp
 
+/// At its exit, before it leaves: the G that joins it, which has to be run next; nullptr for none.
+g* take_joiner(g* gp) noexcept;
 /// Publishes the end of a G that has left its stack: to join(), or to nobody.
 void finish(g* gp) noexcept;
 void recycle(g* gp) noexcept;

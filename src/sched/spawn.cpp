@@ -10,7 +10,9 @@
 //   │ ──────────────────── exit: exchange ─────────────────▶ over
 //   └─ detach: CAS ──▶ loose ───── exit: exchange ─────────▶ the exit frees it
 //
-// The handle frees it from `over`.
+// The handle frees it from `over`. When a goroutine joins, the exit takes it out of its parker
+// before it leaves and runs it next: a parker ──▶ meeting ──▶ over, the second edge on the joiner's
+// stack.
 #include "base/expect.hpp"
 #include "sched/park.hpp"
 #include "sched/registry.hpp"
@@ -27,8 +29,11 @@ namespace {
 
 constexpr std::uintptr_t over = 1;
 constexpr std::uintptr_t loose = 2;
+constexpr std::uintptr_t meeting = 3;   // the joiner has been taken out, and runs next
 constexpr std::uint64_t id_block = 64;  // ids that a P takes at once
-constexpr int global_free_max = 1024;   // dead Gs kept for all Ps, with one page or more each
+constexpr std::size_t colors = 8;
+constexpr std::size_t color_step = 128;
+constexpr int global_free_max = 1024;  // dead Gs kept for all Ps, with one page or more each
 
 struct free_list {
   short_lock lock;
@@ -46,9 +51,14 @@ g* make_g(std::size_t stack_size) noexcept {
   const stack::stack_span span = stack::allocate(stack_size);
   if (span.low == nullptr) return nullptr;
   const auto top = reinterpret_cast<std::uintptr_t>(span.top);
-  auto* const gp = new (reinterpret_cast<void*>(align_down(top - sizeof(g), 64))) g;
+  // All Gs at the same place of their pages would share a few cache sets: they are spread.
+  const std::size_t shift = span.id % colors * color_step;
+  auto* const gp = new (reinterpret_cast<void*>(align_down(top - sizeof(g) - shift, 64))) g;
   gp->stack = span;
   gp->cacheable = stack_size == 0;
+  fiber::create(gp->fiber, span.low,
+                static_cast<std::size_t>(reinterpret_cast<std::byte*>(gp) - span.low),
+                &goroutine_main, gp);
   if (!all_gs().add(gp)) {
     gp->~g();
     stack::release(span);
@@ -139,7 +149,7 @@ g* new_g(const new_g_request& request) noexcept {
   gp->next = nullptr;
   gp->life.store(0, std::memory_order_relaxed);
   gp->id = id;
-  const g* const parent = current_g();
+  const g* const parent = g_on(current_machine());
   gp->parent_id = parent != nullptr ? parent->id : 0;
   gp->created_at = request.created_at;
   const auto below = reinterpret_cast<std::uintptr_t>(gp) - request.closure_size;
@@ -149,9 +159,7 @@ g* new_g(const new_g_request& request) noexcept {
 
 void start_g(g* gp, void (*entry)(void*) noexcept) noexcept {
   gp->entry = entry;
-  auto* const low = reinterpret_cast<std::byte*>(gp->stack.low);
-  const auto top = align_down(reinterpret_cast<std::uintptr_t>(gp->closure), 64);
-  fiber::create(gp->fiber, low, top - reinterpret_cast<std::uintptr_t>(low), &goroutine_main, gp);
+  fiber::restart(gp->fiber, gp->closure, &goroutine_main, gp);
   gp->since_ns.store(the_scheduler().coarse_ns.load(std::memory_order_relaxed),
                      std::memory_order_relaxed);
   ready(gp);
@@ -162,13 +170,22 @@ void abandon_g(g* gp) noexcept {
   recycle(gp);
 }
 
+// A goroutine that joins is run next, without a detour by any queue; life is nobody else's then.
+g* take_joiner(g* gp) noexcept {
+  const std::uintptr_t word = gp->life.load(std::memory_order_acquire);  // pairs with join_g's CAS
+  if (word <= meeting) return nullptr;
+  g* const joiner = reinterpret_cast<parker*>(word)->take();
+  if (joiner != nullptr) gp->life.store(meeting, std::memory_order_relaxed);
+  return joiner;
+}
+
 // On the M that the G has left, in a section.
 void finish(g* gp) noexcept {
   gp->state.store(g_state::dead, std::memory_order_relaxed);
-  if (gp->lock_depth != 0) {
-    gp->lock_depth = 0;
-    gp->locked->locked = nullptr;
-    gp->locked = nullptr;
+  if (gp->locked != nullptr) release_lock(gp);
+  if (gp->life.load(std::memory_order_relaxed) == meeting) {
+    gp->life.store(over, std::memory_order_release);  // its joiner runs already: it is this stack
+    return;
   }
   const std::uintptr_t before = gp->life.exchange(over, std::memory_order_acq_rel);
   if (before == loose) {

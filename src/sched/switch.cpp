@@ -10,20 +10,20 @@
 #include <sys/syscall.h>
 
 #include <mutex>
+#include <utility>
 
 namespace sigrun::sched {
 namespace {
 
-// Every 61st switch goes by g0, which looks at the global queue, the timers and the network, so
-// that a P whose queue never runs empty starves nobody. (Go's number: a prime, so that it does not
-// fall in step with the program.)
-constexpr std::uint32_t fairness_tick = 61;
+// Every 64th switch goes by g0, which looks at the global queue, the timers and the network, so
+// that a P whose queue never runs empty starves nobody. (Go takes 61.)
+constexpr std::uint32_t fairness_mask = 63;
 
 void mark(g* gp, g_state state) noexcept { gp->state.store(state, std::memory_order_relaxed); }
 
 bool wants_look_around(const machine* m, const processor* p) noexcept {
-  return m->stepping || m->locked != nullptr || p->attention.load(std::memory_order_relaxed) ||
-         p->tick.load(std::memory_order_relaxed) % fairness_tick == 0;
+  return m->detour || p->attention.load(std::memory_order_relaxed) ||
+         (p->tick.load(std::memory_order_relaxed) & fairness_mask) == 0;
 }
 
 void start_running(machine* m, processor* p, g* gp) noexcept {
@@ -32,10 +32,13 @@ void start_running(machine* m, processor* p, g* gp) noexcept {
   p->tick.store(p->tick.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
-g* next_here(machine* m) noexcept {
+g* next_here(machine* m, g* gp) noexcept {
   processor* const p = m->p;
-  if (p == nullptr || wants_look_around(m, p)) return nullptr;
-  g* const gp = p->queue.pop();
+  if (p == nullptr || wants_look_around(m, p)) {
+    m->joiner = gp;
+    return nullptr;
+  }
+  if (gp == nullptr) gp = p->queue.pop();
   if (gp != nullptr && gp->locked != nullptr) [[unlikely]] {
     m->next_g = gp;  // g0 sees to it
     return nullptr;
@@ -45,13 +48,13 @@ g* next_here(machine* m) noexcept {
 
 }  // namespace
 
-machine* leave(machine* m, after todo, parker* parking) noexcept {
+machine* leave(machine* m, after todo, parker* parking, g* to) noexcept {
   g* const from = m->current;
   m->todo = todo;
   m->left = from;
   m->parking = parking;
   mark(from, todo == after::park ? g_state::waiting : g_state::runnable);
-  g* const to = next_here(m);
+  to = next_here(m, to);
   if (to != nullptr) {
     start_running(m, m->p, to);
   } else {
@@ -86,10 +89,13 @@ void land(machine* m) noexcept {
       g_list list;
       list.push(left);
       queue_global(list);
+      wake_one();  // this M may be locked to a G and go to sleep
       break;
     }
     case after::exit:
       finish(left);
+      // Not before: it may free what has ended.
+      if (g* const joiner = std::exchange(m->joiner, nullptr)) queue_here(m, joiner, true);
       break;
   }
 }
@@ -120,7 +126,8 @@ void goroutine_main(void* gp, void* m) noexcept {
   land(static_cast<machine*>(m));
   leave_section(static_cast<machine*>(m));
   self->entry(self->closure);
-  leave(enter(current_machine()), after::exit, nullptr);
+  machine* const last = enter(current_machine());
+  leave(last, after::exit, nullptr, take_joiner(self));
 }
 
 // ------------------------------------------------------------------------------- making runnable
@@ -198,20 +205,17 @@ void ready_all(g_list& list) noexcept {
 
 // ------------------------------------------------------------------------------- for other modules
 
-g* current_g() noexcept {
-  machine* const m = current_machine();
-  if (m == nullptr || m->foreign.load(std::memory_order_relaxed) != 0) return nullptr;
-  return m->current;
-}
+g* current_g() noexcept { return g_on(current_machine()); }
 
 bool on_goroutine() noexcept { return current_g() != nullptr; }
 
 void yield() noexcept {
-  if (!on_goroutine()) {
+  machine* m = current_machine();
+  if (g_on(m) == nullptr) {
     sys::call(SYS_sched_yield);
     return;
   }
-  machine* m = enter(current_machine());
+  m = enter(m);
   processor* const p = m->p;
   if (p->queue.empty() && !wants_look_around(m, p)) {
     p->tick.store(p->tick.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -223,9 +227,7 @@ void yield() noexcept {
 
 void preempt_point() noexcept {
   machine* const m = current_machine();
-  if (m == nullptr || m->current == nullptr || m->foreign.load(std::memory_order_relaxed) != 0) {
-    return;
-  }
+  if (g_on(m) == nullptr) return;
   // A look without a section: the worst is a P that has just been taken, and then lost says so.
   if (m->lost.load(std::memory_order_relaxed) == 0 && !m->wanted.load(std::memory_order_relaxed)) {
     return;

@@ -126,7 +126,7 @@ void rescue(std::int64_t now, round& result) noexcept {
 
 bool poll_is_overdue(std::int64_t now) noexcept {
   scheduler& s = the_scheduler();
-  return s.poll_until.load() == 0 && s.poller.counters().descriptors != 0 &&
+  return s.poll_until.load() == 0 && s.poller.registered() != 0 &&
          now - s.last_poll_ns.load(std::memory_order_relaxed) > slice;
 }
 

@@ -37,7 +37,8 @@ void timer_start(sched_timer& timer, std::int64_t when_ns) noexcept {
     p.next_timer.store(p.timers.next());
   }
   break_poll_before(when_ns);
-  if (current_machine() == nullptr) wake_one();  // nobody may be awake to see it
+  // Nobody may be awake to see it: the caller is a plain thread, or an M that has lost its P.
+  if (the_scheduler().poll_until.load() == 0) wake_one();
 }
 
 bool timer_stop(sched_timer& timer) noexcept {

@@ -31,9 +31,30 @@ struct thread_block {
 SIGRUN_SIGNAL_SAFE thread_block* current_thread() noexcept;
 SIGRUN_SIGNAL_SAFE void set_current_thread(thread_block* block) noexcept;
 
-/// The scheduler's thread (sched::machine) that this is; nullptr on any other. Never inlined, for
-/// the same reason.
-SIGRUN_SIGNAL_SAFE void* current_machine() noexcept;
+/// The scheduler's thread (sched::machine) that this is; nullptr on any other. Read anew by each
+/// call, and in two instructions: the compiler does not know that it is a thread_local.
+[[gnu::always_inline]] SIGRUN_SIGNAL_SAFE inline void* current_machine() noexcept {
+  void* machine;
+#if defined(__x86_64__)
+  asm volatile(
+      "movq sigrun_machine_here@gottpoff(%%rip), %0\n\t"
+      "movq %%fs:(%0), %0"
+      : "=r"(machine)
+      :
+      : "memory");
+#else
+  void* offset;
+  asm volatile(
+      "mrs %0, tpidr_el0\n\t"
+      "adrp %1, :gottprel:sigrun_machine_here\n\t"
+      "ldr %1, [%1, :gottprel_lo12:sigrun_machine_here]\n\t"
+      "ldr %0, [%0, %1]"
+      : "=&r"(machine), "=&r"(offset)
+      :
+      : "memory");
+#endif
+  return machine;
+}
 SIGRUN_SIGNAL_SAFE void set_current_machine(void* machine) noexcept;
 
 /// The call of a foreign handler that is under way on this thread: its siginfo, and the frame of
