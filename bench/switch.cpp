@@ -20,7 +20,7 @@ namespace fiber = sigrun::fiber;
 
 constexpr std::size_t stack_bytes = 64 * 1024;
 constexpr int batches = 400;
-constexpr long switches = 20'000;
+constexpr long switches = 5000;
 
 std::byte* new_stack() {
   void* low =

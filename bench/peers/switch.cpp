@@ -47,7 +47,7 @@ namespace {
 
 constexpr std::size_t stack_bytes = 64 * 1024;
 constexpr int batches = 400;
-constexpr long switches = 20'000;
+constexpr long switches = 5000;
 
 char* new_stack() {
   void* low =
