@@ -100,7 +100,7 @@ BENCHES = (
     Bench("preempt",
           "how late a sleep of 5 ms ends while another goroutine computes, on one P",
           "<= 11 ms",
-          (ours("sigrun", "bench_preempt"), go("preempt", "1")),
+          (ours("sigrun", "bench_timer", "preempt"), go("preempt", "1")),
           (Check("sigrun", "late_ns", 11e6),),
           ("late_ns", "late_p99_ns"), rounds=5),
     Bench("foreign_call",

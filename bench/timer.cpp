@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// bench_timer: how late a sleep of 100 µs ends, and what starting and stopping a timer costs; one
+// P. bench_timer preempt: how late a sleep of 5 ms ends while another goroutine computes.
+#include "samples.hpp"
+
+#include <sigrun/go.hpp>
+#include <sigrun/time.hpp>
+
+#include <chrono>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+std::vector<double> overshoot(int count, std::chrono::nanoseconds wait) {
+  std::vector<double> late;
+  for (int i = -5; i < count; ++i) {
+    const std::int64_t begin = bench::now();
+    sigrun::sleep_for(wait);
+    const std::int64_t took = bench::now() - begin;
+    if (i >= 0) late.push_back(static_cast<double>(took - wait.count()));
+  }
+  return late;
+}
+
+// Once as peers/go_sched has it, a new timer each time, and once with one timer that is reused.
+void start_and_stop(bench::report& report) {
+  const auto nothing = [] {};
+  report.samples("pair", bench::per_operation(100, 5000, [&](long n) {
+                   for (long i = 0; i < n; ++i) sigrun::after_func(1h, nothing).stop();
+                 }));
+  auto one = sigrun::after_func(1h, nothing);
+  report.samples("reset", bench::per_operation(100, 5000, [&](long n) {
+                   for (long i = 0; i < n; ++i) {
+                     one.stop();
+                     one.reset(1h);
+                   }
+                 }));
+  constexpr int million = 1'000'000;
+  std::vector<sigrun::timer> all;
+  all.reserve(million);
+  const std::int64_t begin = bench::now();
+  for (int i = 0; i < million; ++i) {
+    all.push_back(sigrun::after_func(1h + (i % 1000) * 1ms, nothing));
+  }
+  for (auto& t : all) t.stop();
+  report.value("million_ns", static_cast<double>(bench::now() - begin) / million);
+}
+
+[[noreturn]] void spin() {
+  for (std::uint64_t x = 1;; x = x * 6364136223846793005U + 1) asm volatile("" : : "r"(x));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bool preempt = argc > 1 && std::string_view(argv[1]) == "preempt";
+  sigrun::max_procs(1);
+  return sigrun::run([preempt] {
+    bench::report report;
+    if (preempt) {
+      sigrun::go(spin);
+      report.samples("late", overshoot(25, 5ms));
+    } else {
+      report.samples("late", overshoot(500, 100us));
+      start_and_stop(report);
+    }
+    report.print();
+  });
+}
