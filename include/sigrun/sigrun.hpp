@@ -13,3 +13,4 @@
 #include <sigrun/signal_names.hpp>
 #include <sigrun/signal_set.hpp>
 #include <sigrun/sync.hpp>
+#include <sigrun/time.hpp>

@@ -17,7 +17,7 @@ FORWARD = re.compile(r"(struct|class) \w+;|using namespace")
 NAME = re.compile(r"(?:enum class|class|struct|enum)\s+(\w[\w:]*)|"
                   r"using\s+(\w+)|(?:(~?\w+)\s*\()|(\w+)\s*(?:=|\{|;)")
 FIRST = ("signal.hpp", "signal_event.hpp", "signal_names.hpp", "signal_set.hpp", "chan.hpp",
-         "select.hpp", "process.hpp")
+         "select.hpp", "sync.hpp", "time.hpp", "process.hpp")
 
 
 def end_of_braces(code, i):
