@@ -6,6 +6,7 @@
 // operation that does their work. (sync/wait_list.hpp, (4))
 #include <sigrun/sync.hpp>
 
+#include "sched/sched.hpp"
 #include "sync/wait_list.hpp"
 #include "sys/signal.hpp"
 
@@ -101,7 +102,10 @@ bool wait_group::wait_slowly(std::int64_t deadline_ns) noexcept {
 // ----------------------------------------------------------------------------------------- once
 
 bool once::begin() {
-  const auto self_id = static_cast<std::uint64_t>(sys::gettid());
+  // A goroutine is known by its address, a thread by its number; no address is that small.
+  const sched::g* const gp = sched::current_g();
+  const auto self_id = gp != nullptr ? reinterpret_cast<std::uint64_t>(gp)
+                                     : static_cast<std::uint64_t>(sys::gettid());
   sync_waiter self(sched::wait_reason::once_wait, this);
   for (;;) {
     {

@@ -6,14 +6,13 @@
 
 #include <sigrun/sync.hpp>
 
+#include "support/callers.hpp"
 #include "sync/wait_list.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
-#include <iostream>
 #include <random>
 #include <string>
 #include <thread>
@@ -35,15 +34,6 @@ std::string logic_error_text(F f) {
     return error.what();
   }
   return "nothing thrown";
-}
-
-/// SIGRUN_SEED replays a run; the seed is printed by every test that uses it.
-inline std::uint64_t seed() {
-  const char* const given = std::getenv("SIGRUN_SEED");
-  const std::uint64_t value =
-      given != nullptr ? std::strtoull(given, nullptr, 0) : std::uint64_t{std::random_device{}()};
-  std::cout << "SIGRUN_SEED=" << value << "\n";
-  return value;
 }
 
 /// Joins at the end of a scope.
