@@ -102,8 +102,13 @@ struct control_words {
 /// `*from`, perhaps on another OS thread, with what that somebody passed.
 extern "C" void* sigrun_context_switch(context* from, const context* to, void* pass) noexcept;
 
-/// Where a context of make_context() begins; backtraces end there.
+/// What a context of make_context() begins in, behind a nop; backtraces end there.
 extern "C" void sigrun_context_start() noexcept;
+#if defined(__x86_64__)
+inline constexpr std::uint64_t context_start_nop = 1;
+#else
+inline constexpr std::uint64_t context_start_nop = 4;
+#endif
 
 /// Calls f(arg) on another stack, whose highest address is `stack_top`, and comes back. The
 /// caller's stack is not parked: an exception thrown by f passes through into the caller, and
@@ -129,7 +134,7 @@ extern "C" void sigrun_call_on_stack(void (*f)(void*), void* arg, void* stack_to
   frame->x19 = reinterpret_cast<std::uint64_t>(entry);
   frame->x20 = reinterpret_cast<std::uint64_t>(arg);
 #endif
-  frame->pc = reinterpret_cast<std::uint64_t>(&sigrun_context_start);
+  frame->pc = reinterpret_cast<std::uint64_t>(&sigrun_context_start) + context_start_nop;
   return {frame};
 }
 

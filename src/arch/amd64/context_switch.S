@@ -61,7 +61,8 @@ sigrun_context_switch:
         .size   sigrun_context_switch, . - sigrun_context_switch
 
 // First code of a new stack: r12 = entry, rbx = arg as make_context() laid them out, rax = what the
-// resumer passed. rsp is a multiple of 16.
+// resumer passed. rsp is a multiple of 16. Entered behind the nop: to a walk over a stack that has
+// not run, the place looks like a return address, and walks look at the byte before one.
         .p2align 4
         .globl  sigrun_context_start
         .hidden sigrun_context_start
@@ -69,6 +70,7 @@ sigrun_context_switch:
 sigrun_context_start:
         .cfi_startproc
         .cfi_undefined %rip                     // backtraces end here
+        nop
         endbr64
         movq    %rbx, %rdi
         movq    %rax, %rsi
@@ -97,6 +99,10 @@ sigrun_call_on_stack:
         movq    %rsi, %rdi
         andq    $-16, %rdx
         movq    %rdx, %rsp
+        // A local symbol, for gdb alone: it takes a caller's frame at a lower address for a corrupt
+        // stack, unless the frame between is of a function with this name (gcc's -fsplit-stack).
+        .type   __morestack, @function
+__morestack:
         call    *%rax
         movq    %rbp, %rsp
         popq    %rbp
@@ -104,5 +110,6 @@ sigrun_call_on_stack:
         .cfi_restore %rbp
         ret
         .cfi_endproc
+        .size   __morestack, . - __morestack
         .size   sigrun_call_on_stack, . - sigrun_call_on_stack
         .section .note.GNU-stack,"",@progbits

@@ -77,7 +77,8 @@ sigrun_context_switch:
         .size   sigrun_context_switch, . - sigrun_context_switch
 
 // First code of a new stack: x19 = entry, x20 = arg as make_context() laid them out, x0 = what the
-// resumer passed.
+// resumer passed. Entered behind the nop: to a walk over a stack that has not run, the place looks
+// like a return address, and walks look at the instruction before one.
         .p2align 4
         .globl  sigrun_context_start
         .hidden sigrun_context_start
@@ -85,6 +86,7 @@ sigrun_context_switch:
 sigrun_context_start:
         .cfi_startproc
         .cfi_undefined x30                      // backtraces end here
+        nop
         hint    #36                             // bti j
         mov     x1, x0
         mov     x0, x20
@@ -114,6 +116,10 @@ sigrun_call_on_stack:
         mov     x0, x1
         and     x2, x2, #-16
         mov     sp, x2
+        // A local symbol, for gdb alone: it takes a caller's frame at a lower address for a corrupt
+        // stack, unless the frame between is of a function with this name (gcc's -fsplit-stack).
+        .type   __morestack, %function
+__morestack:
         blr     x9
         mov     sp, x29
         ldp     x29, x30, [sp], #16
@@ -122,5 +128,6 @@ sigrun_call_on_stack:
         .cfi_restore x30
         ret
         .cfi_endproc
+        .size   __morestack, . - __morestack
         .size   sigrun_call_on_stack, . - sigrun_call_on_stack
         .section .note.GNU-stack,"",%progbits

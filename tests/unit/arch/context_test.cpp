@@ -264,7 +264,7 @@ TEST(Context, AParkedStackSaysWhereItGoesOn) {
   both.callee = make_context(
       stack.top(), [](void*, void*) {}, &both);
   const parked_registers fresh = read_parked(both.callee);
-  EXPECT_EQ(fresh.pc, reinterpret_cast<std::uint64_t>(&sigrun_context_start));
+  EXPECT_EQ(fresh.pc, reinterpret_cast<std::uint64_t>(&sigrun_context_start) + context_start_nop);
   EXPECT_EQ(fresh.fp, 0u);
   EXPECT_EQ(fresh.sp, reinterpret_cast<std::uint64_t>(stack.top()) - 16);
 }
