@@ -72,14 +72,19 @@ func timer() {
 			time.AfterFunc(time.Hour, nothing).Stop()
 		}
 	}))
+	// Memory is touched for the first time before the clock is read.
 	const million = 1000000
+	wait := func(i int) time.Duration { return time.Hour + time.Duration(i%1000)*time.Millisecond }
 	all := make([]*time.Timer, million)
-	begin := nanotime()
 	for i := range all {
-		all[i] = time.AfterFunc(time.Hour+time.Duration(i%1000)*time.Millisecond, nothing)
+		all[i] = time.AfterFunc(wait(i), nothing)
 	}
+	begin := nanotime()
 	for _, t := range all {
 		t.Stop()
+	}
+	for i, t := range all {
+		t.Reset(wait(i))
 	}
 	value("million_ns", float64(nanotime()-begin)/million)
 }
