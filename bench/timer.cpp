@@ -26,12 +26,18 @@ std::vector<double> overshoot(int count, std::chrono::nanoseconds wait) {
   return late;
 }
 
-// Once as peers/go_sched has it, a new timer each time, and once with one timer that is reused.
+void nothing() {}
+
+std::vector<double> pairs() {
+  return bench::per_operation(100, 5000, [](long n) {
+    for (long i = 0; i < n; ++i) sigrun::after_func(1h, nothing).stop();
+  });
+}
+
+// A new timer each time, alone and with a million others pending; one timer again and again; and
+// all of the million.
 void start_and_stop(bench::report& report) {
-  const auto nothing = [] {};
-  report.samples("pair", bench::per_operation(100, 5000, [&](long n) {
-                   for (long i = 0; i < n; ++i) sigrun::after_func(1h, nothing).stop();
-                 }));
+  report.samples("pair", pairs());
   auto one = sigrun::after_func(1h, nothing);
   report.samples("reset", bench::per_operation(100, 5000, [&](long n) {
                    for (long i = 0; i < n; ++i) {
@@ -39,12 +45,12 @@ void start_and_stop(bench::report& report) {
                      one.reset(1h);
                    }
                  }));
-  // Memory is touched for the first time before the clock is read.
   constexpr int million = 1'000'000;
   const auto wait = [](int i) { return 1h + (i % 1000) * 1ms; };
   std::vector<sigrun::timer> all;
   all.reserve(million);
   for (int i = 0; i < million; ++i) all.push_back(sigrun::after_func(wait(i), nothing));
+  report.samples("pending", pairs());
   const std::int64_t begin = bench::now();
   for (auto& t : all) t.stop();
   for (int i = 0; i < million; ++i) all[static_cast<std::size_t>(i)].reset(wait(i));
