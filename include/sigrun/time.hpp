@@ -25,8 +25,10 @@
 #include <sigrun/go.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <functional>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -37,12 +39,40 @@ namespace detail {
 /// A timer or ticker as the scheduler sees it; outlives its handle while it is due.
 class timer_state;
 
-/// What after_func() runs.
+/// What after_func() runs. Lies in its timer_state.
 class timer_task {
  public:
   virtual ~timer_task() = default;
   /// Starts a goroutine that runs the function; throws what go() does. Without locks.
-  virtual void start() = 0;
+  virtual void start(timer_state& owner) = 0;
+};
+
+/// Keeps a timer_state, and with it the task.
+class timer_share {
+ public:
+  explicit timer_share(timer_state& state) noexcept;
+  timer_share(timer_share&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  timer_share& operator=(timer_share&&) = delete;
+  ~timer_share() {
+    if (state_ != nullptr) drop();
+  }
+
+ private:
+  void drop() noexcept;
+  timer_state* state_;
+};
+
+template <class F>
+class timer_function final : public timer_task {
+ public:
+  template <class G>
+  explicit timer_function(G&& function) : function_(std::forward<G>(function)) {}
+  void start(timer_state& owner) override {
+    go([this, share = timer_share(owner)] { std::invoke(function_); });
+  }
+
+ private:
+  F function_;
 };
 
 using timer_channel = chan<std::chrono::steady_clock::time_point>;
@@ -65,9 +95,17 @@ class timer_handle {
   ~timer_handle() {
     if (state_ != nullptr) drop();
   }
-  /// One that sends on a channel, once or every `period_ns`; or one that starts `task`.
+  /// One that sends on a channel, once or every `period_ns`; or one that runs a function.
   static timer_handle sending(std::int64_t wait_ns, std::int64_t period_ns);
-  static timer_handle starting(std::int64_t wait_ns, std::unique_ptr<timer_task> task);
+  template <class F, class G>
+  static timer_handle starting(std::int64_t wait_ns, G&& function) {
+    using task = timer_function<F>;
+    static_assert(alignof(task) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
+                  "over-aligned: hand over a std::unique_ptr in a lambda");
+    timer_handle handle(sizeof(task));
+    handle.arm(::new (handle.room()) task(std::forward<G>(function)), wait_ns);
+    return handle;
+  }
 
   const timer_channel& channel() const noexcept { return channel_; }
   /// Both throw std::logic_error, naming `what`, on an empty handle.
@@ -76,6 +114,10 @@ class timer_handle {
   std::uint64_t dropped() const noexcept;
 
  private:
+  /// With room for a task, which arm() gives to the state.
+  explicit timer_handle(std::size_t task_size);
+  void* room() const noexcept;
+  void arm(timer_task* task, std::int64_t wait_ns) noexcept;
   void drop() noexcept;
   timer_state& need(const char* what) const;
 
@@ -169,19 +211,8 @@ chan<std::chrono::steady_clock::time_point> after(std::chrono::duration<Rep, Per
 /// 10 ms. Throws as timer(wait) does, and what the copy throws.
 template <class Rep, class Period, class F>
 timer after_func(std::chrono::duration<Rep, Period> wait, F&& f) {
-  class task final : public detail::timer_task {
-   public:
-    explicit task(F&& function)
-        : function_(std::make_shared<std::decay_t<F>>(std::forward<F>(function))) {}
-    void start() override {
-      go([function = function_] { (*function)(); });
-    }
-
-   private:
-    std::shared_ptr<std::decay_t<F>> function_;
-  };
-  return timer(detail::timer_handle::starting(detail::wait_ns(wait),
-                                              std::make_unique<task>(std::forward<F>(f))));
+  return timer(
+      detail::timer_handle::starting<std::decay_t<F>>(detail::wait_ns(wait), std::forward<F>(f)));
 }
 
 // ----------------------------------------------------------------------------------------- tickers

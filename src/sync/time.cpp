@@ -57,17 +57,26 @@ void start_scheduler() {
 
 // ------------------------------------------------------------------------------------ timer_state
 
-class timer_state final : private sched::sched_timer {
+class alignas(__STDCPP_DEFAULT_NEW_ALIGNMENT__) timer_state final : private sched::sched_timer {
  public:
-  /// Takes a share in the memory of the channel, not a handle: it keeps no receiver waiting.
-  timer_state(chan_state<std::chrono::steady_clock::time_point>* channel, std::int64_t period_ns,
-              std::unique_ptr<timer_task> task) noexcept
-      : channel_(channel), task_(std::move(task)), period_ns_(period_ns) {
-    if (channel_ != nullptr) channel_->add_memory();
-    fire = [](sched::sched_timer& self) noexcept { static_cast<timer_state&>(self).on_time(); };
+  /// One block of memory, with `room` bytes behind the state for its task.
+  static timer_state* make(std::size_t room) {
+    return ::new (::operator new(sizeof(timer_state) + room)) timer_state;
   }
+  void* room() noexcept { return this + 1; }
+
   timer_state(const timer_state&) = delete;
   timer_state& operator=(const timer_state&) = delete;
+
+  /// Before it is armed: what is to be done. Takes a share in the channel's memory, not a handle,
+  /// so it keeps no receiver waiting.
+  void send_on(chan_state<std::chrono::steady_clock::time_point>* channel,
+               std::int64_t period_ns) noexcept {
+    channel_ = channel;
+    channel_->add_memory();
+    period_ns_ = period_ns;
+  }
+  void run(timer_task* task) noexcept { task_ = task; }
 
   void arm_in(std::int64_t wait_ns) noexcept {
     const std::lock_guard guard(lock_);
@@ -84,21 +93,28 @@ class timer_state final : private sched::sched_timer {
     arm(deadline_after(sched::now_ns(), wait_ns));
     return prevented;
   }
+  void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   void drop_reference() noexcept {
     // acq_rel: the last one sees what all others did.
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    this->~timer_state();
+    ::operator delete(static_cast<void*>(this));
   }
   std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
 
  private:
+  timer_state() noexcept {
+    fire = [](sched::sched_timer& self) noexcept { static_cast<timer_state&>(self).on_time(); };
+  }
   ~timer_state() {
+    if (task_ != nullptr) task_->~timer_task();
     if (channel_ != nullptr) channel_->drop_memory();
   }
 
   void arm(std::int64_t when_ns) noexcept {
     armed_ = true;
     due_ns_ = when_ns;
-    references_.fetch_add(1, std::memory_order_relaxed);
+    add_reference();
     sched::timer_start(*this, when_ns);
   }
 
@@ -157,7 +173,7 @@ class timer_state final : private sched::sched_timer {
 
   void start_task() noexcept {
     try {
-      task_->start();
+      task_->start(*this);
     } catch (...) {
       const std::lock_guard guard(lock_);
       if (!armed_) arm(deadline_after(sched::now_ns(), retry_ns));
@@ -172,31 +188,34 @@ class timer_state final : private sched::sched_timer {
   bool armed_ = false;
   std::uint32_t stale_ = 0;  // (2)
   std::int64_t due_ns_ = 0;
-  chan_state<std::chrono::steady_clock::time_point>* const channel_;
-  const std::unique_ptr<timer_task> task_;
-  std::int64_t period_ns_;                    // 0: once
+  chan_state<std::chrono::steady_clock::time_point>* channel_ = nullptr;
+  timer_task* task_ = nullptr;                // in room()
+  std::int64_t period_ns_ = 0;                // 0: once
   std::atomic<std::uint64_t> dropped_{0};     // no lock
   std::atomic<std::uint32_t> references_{1};  // no lock; (3)
 };
 
 // ----------------------------------------------------------------------------------- timer_handle
 
-timer_handle timer_handle::sending(std::int64_t wait_ns, std::int64_t period_ns) {
+timer_handle::timer_handle(std::size_t task_size) {
   start_scheduler();
-  timer_handle handle;
+  state_ = timer_state::make(task_size);
+}
+
+timer_handle timer_handle::sending(std::int64_t wait_ns, std::int64_t period_ns) {
+  timer_handle handle(0);
   handle.channel_ = timer_channel(1);
-  handle.state_ = new timer_state(chan_access::state(handle.channel_), period_ns, nullptr);
   handle.periodic_ = period_ns != 0;
+  handle.state_->send_on(chan_access::state(handle.channel_), period_ns);
   handle.state_->arm_in(wait_ns);
   return handle;
 }
 
-timer_handle timer_handle::starting(std::int64_t wait_ns, std::unique_ptr<timer_task> task) {
-  start_scheduler();
-  timer_handle handle;
-  handle.state_ = new timer_state(nullptr, 0, std::move(task));
-  handle.state_->arm_in(wait_ns);
-  return handle;
+void* timer_handle::room() const noexcept { return state_->room(); }
+
+void timer_handle::arm(timer_task* task, std::int64_t wait_ns) noexcept {
+  state_->run(task);
+  state_->arm_in(wait_ns);
 }
 
 void timer_handle::drop() noexcept {
@@ -227,6 +246,10 @@ bool timer_handle::reset(const char* what, std::int64_t wait_ns, std::int64_t pe
 std::uint64_t timer_handle::dropped() const noexcept {
   return state_ == nullptr ? 0 : state_->dropped();
 }
+
+timer_share::timer_share(timer_state& state) noexcept : state_(&state) { state.add_reference(); }
+
+void timer_share::drop() noexcept { state_->drop_reference(); }
 
 // ----------------------------------------------------------------------------------------- others
 
