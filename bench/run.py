@@ -5,8 +5,8 @@
 usage: run.py NAME...|all|list [--rounds N] [--check] [--build-dir DIR]
 
 Builds what is needed, runs the rows of the bench in turn, round after round, prints the medians
-with their ratios, and writes docs/perf/NAME.json. With --check the exit status is 1 when a goal is
-missed, and each missed row is named.
+with their ratios, and writes docs/perf/NAME.json and the table in docs/perf/README.md. With --check
+the exit status is 1 when a goal is missed, and each missed row is named.
 """
 import argparse
 import datetime
@@ -22,6 +22,7 @@ import sys
 
 import benches
 import sched_benches
+import summary
 
 BENCHES = benches.BENCHES + sched_benches.BENCHES
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -250,6 +251,7 @@ def main():
     for bench in chosen:
         missed += [f"{bench.name}: {m}"
                    for m in run_bench(bench, directory, programs, arguments.rounds or bench.rounds)]
+    summary.update(ROOT / "docs/perf", [b.name for b in BENCHES])
     for line in missed:
         print(f"bench: missed: {line}", file=sys.stderr)
     return 1 if missed and arguments.check else 0

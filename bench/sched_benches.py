@@ -24,7 +24,7 @@ def echo_row(name, role, *server):
 
 
 def idle_row(name, role, *program):
-    return Row(name, role, ("bench_context_switches", "2000") + program)
+    return Row(name, role, ("bench_context_switches", "1500") + program)
 
 
 BENCHES = (
