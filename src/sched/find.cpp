@@ -86,7 +86,12 @@ g* look(machine* m) noexcept {
   processor& p = *m->p;
   std::int64_t now = 0;
   if (timers_due(p, now)) run_timers(p, now);
-  if ((p.tick.load(std::memory_order_relaxed) & 63) == 0 && s.global_size.load() != 0) {
+  // The fair turns (switch.cpp), in turn: what waits in this P's ring, and in the global queue.
+  const std::uint32_t tick = p.tick.load(std::memory_order_relaxed);
+  if ((tick & 127) == 0) {
+    if (g* gp = p.queue.pop_ring()) return gp;
+  }
+  if ((tick & 63) == 0 && s.global_size.load() != 0) {
     if (g* gp = take_global(p, 1)) return gp;
   }
   if (g* gp = p.queue.pop()) return gp;

@@ -72,7 +72,8 @@ struct machine {
   g* next_g = nullptr;                 // to run next, whatever the queues say
 
   int tid = 0;
-  machine* next = nullptr;  // all Ms, never freed; under the scheduler's lock
+  sigsafe::thread_block gsignal;  // for its signal stack alone
+  machine* next = nullptr;        // all Ms, never freed; under the scheduler's lock
 };
 
 inline machine* current_machine() noexcept {

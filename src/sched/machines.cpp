@@ -2,6 +2,7 @@
 //
 // Ms come and sleep, and Ps change hands.
 #include "base/expect.hpp"
+#include "sched/overflow.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
 #include "sys/futex.hpp"
@@ -62,6 +63,7 @@ void* machine_main(void* arg) noexcept {
   auto* const m = static_cast<machine*>(arg);
   sigsafe::set_current_machine(m);
   m->tid = sys::gettid();
+  make_gsignal(*m);
   m->words = fiber::this_thread_words();
   fiber::adopt_thread(m->g0);
   schedule_for_ever(m);

@@ -65,6 +65,17 @@ class run_queue {
     return nullptr;
   }
 
+  /// Owner. The oldest of the ring, past the place before it: two that hand over to each other
+  /// through that place would starve it.
+  g* pop_ring() noexcept {
+    std::uint32_t head = head_.load(std::memory_order_acquire);
+    while (head != tail_.load(std::memory_order_relaxed)) {
+      g* const gp = slots_[head % room].load(std::memory_order_relaxed);
+      if (head_.compare_exchange_weak(head, head + 1, std::memory_order_acq_rel)) return gp;
+    }
+    return nullptr;
+  }
+
   /// Owner. Takes the older half of a full ring; for the global queue.
   void take_half(g_list& out) noexcept {
     std::uint32_t head = head_.load(std::memory_order_acquire);

@@ -3,6 +3,7 @@
 // The start, the number of Ps, and the figures.
 #include "base/expect.hpp"
 #include "sched/clock.hpp"
+#include "sched/overflow.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
 
@@ -87,6 +88,7 @@ long start() noexcept {
     if (const long error = start_sysmon(); error < 0) return error;
     sysmon_runs = true;
   }
+  report_overflows();
   // The first M, so that whoever starts us hears of a thread limit.
   s.spinning.fetch_add(1);
   if (!start_machine(nullptr, true)) return -EAGAIN;

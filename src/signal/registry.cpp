@@ -59,7 +59,8 @@ void runtime::notify(event_channel& channel, signal_set signals, const notify_op
 bool runtime::keeps_rule(int signo) noexcept {
   const sigsafe::intake& in = sigsafe::the_intake();
   return signo == sigsafe::control_signal || (signo == SIGPIPE && in.pipe_by_fd.load()) ||
-         (signo == SIGQUIT && in.quit_dumps.load());
+         (signo == SIGQUIT && in.quit_dumps.load()) ||
+         (signo == SIGSEGV && in.stack_overflow.load() != nullptr);
 }
 
 // Opens signals on every thread that was closed for them.
@@ -210,8 +211,9 @@ void runtime::put_back(int signo, afterwards then) {
     to.handler = sys::handler_ignore;
   }
   if (then == afterwards::at_start) to = at_start_[static_cast<std::size_t>(signo)];
-  if (keeps_rule(signo) &&
-      (signo == sigsafe::control_signal || to.handler == sys::handler_default)) {
+  // These two are ours whatever stands behind; the other rules give way to a handler.
+  const bool in_any_case = signo == sigsafe::control_signal || signo == SIGSEGV;
+  if (keeps_rule(signo) && (in_any_case || to.handler == sys::handler_default)) {
     const sys::kernel_sigaction ours = sigsafe::our_action();
     in.original[signo] = to;
     in.installed.fetch_or(signal_set::of(signo).bits());

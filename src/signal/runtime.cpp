@@ -104,7 +104,8 @@ runtime::runtime(const signal_options& options) : options_(options) {
   if (sys::failed(mapped)) throw_system(mapped, "sigrun: the signal queue");
   in.queue.init(reinterpret_cast<sigsafe::queue_slot*>(mapped), options.queue_capacity);
   for (int signo = 1; signo <= signal_max; ++signo) {
-    sys::rt_sigaction(signo, nullptr, &at_start_[static_cast<std::size_t>(signo)]);
+    // Past what the scheduler has installed, if it was first.
+    at_start_[static_cast<std::size_t>(signo)] = sigsafe::original_action(signo);
   }
   in.consumer.store(sigsafe::consumer_word(sigsafe::awake, 0));
 }

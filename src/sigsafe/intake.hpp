@@ -25,6 +25,8 @@
 #include "sigsafe/event_queue.hpp"
 #include "sys/signal.hpp"
 
+#include <ucontext.h>
+
 #include <atomic>
 #include <cstdint>
 
@@ -76,6 +78,10 @@ struct intake {
   std::atomic<std::uint32_t> held_back_count{0};
   counters count{};
   void (*dump)() noexcept = nullptr;  // what SIGQUIT writes; set once, signal-safe
+  /// Says on stderr what it knows of a fault, if it was a goroutine's stack that ended: true then.
+  /// Set once by the scheduler, which installs our handler for SIGSEGV; signal-safe.
+  std::atomic<bool (*)(const siginfo_t& info, const ucontext_t& context) noexcept> stack_overflow{
+      nullptr};
 };
 
 SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;

@@ -2,7 +2,7 @@
 //
 // What runs between sigtramp and the queue. All signals but faults are blocked here, so nothing
 // nests. The order of questions:
-//   is the kernel's frame sane?  am I in a forked child?  is it a control signal?
+//   is the kernel's frame sane?  am I in a forked child?  is it a control signal?  a true fault?
 //   does anybody subscribe (queue it)?  is there an older handler to chain to?
 //   is it SIGPIPE or SIGQUIT under the runtime's rules?  else: the disposition before ours.
 #include "arch/machine_context.hpp"
@@ -176,6 +176,8 @@ void unsubscribed(int signo, siginfo_t* info, void* context) noexcept {
     return;
   }
   if (original.handler == sys::handler_ignore || signo == control_signal) return;
+  // Installed for stack overflows only, and somebody sent it.
+  if (signo == SIGSEGV && in.stack_overflow.load() != nullptr) die_by(signo, info);
   if (is_ours(now)) {
     // A stop() is under way on another thread. The dispatcher hands the signal back when it is.
     queue_signal(signo, *info, *static_cast<ucontext_t*>(context));
@@ -196,11 +198,25 @@ void unsubscribed(int signo, siginfo_t* info, void* context) noexcept {
   }
 }
 
+// The mask that the kernel would have set for the original handler: one that leaves by siglongjmp
+// may keep it.
+void set_mask_of(const sys::kernel_sigaction& original, int signo, ucontext_t& context) noexcept {
+  signal_set mask = signal_set{arch::context_mask(context)} | original.mask;
+  if ((original.flags & SA_NODEFER) == 0) mask |= signal_set::of(signo);
+  sys::set_mask(mask);
+}
+
 // A true fault never goes to a channel. Returning with the older disposition in place executes the
-// instruction again, so that the process dies of it, at that place, with that siginfo.
+// instruction again, so that the process dies of it, at that place, with that siginfo. A stack that
+// has ended is not handed to the original handler: nothing can go on from there.
 void real_fault(int signo, siginfo_t* info, void* context) noexcept {
-  const sys::kernel_sigaction& original = the_intake().original[signo];
-  if (original.handler > sys::handler_ignore) {
+  const intake& in = the_intake();
+  const sys::kernel_sigaction& original = in.original[signo];
+  auto* const machine = static_cast<ucontext_t*>(context);
+  const auto overflow = signo == SIGSEGV ? in.stack_overflow.load() : nullptr;
+  const bool overflown = overflow != nullptr && overflow(*info, *machine);
+  if (!overflown && original.handler > sys::handler_ignore) {
+    set_mask_of(original, signo, *machine);
     call_original(signo, info, context);
     return;
   }
@@ -227,7 +243,8 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
   if (chained_back(info, stack_pointer)) return;  // our own call is under way, and does the rest
   // A thread that the runtime made never forks, so it need not ask: a system call saved.
   const thread_block* self = current_thread();
-  const bool may_have_forked = self == nullptr || self->stack_low == nullptr;
+  // No pid: only the scheduler has a handler, and it holds in a child as well.
+  const bool may_have_forked = in.pid != 0 && (self == nullptr || self->stack_low == nullptr);
   if (may_have_forked && sys::getpid() != in.pid) [[unlikely]] {
     // The counter is the child's copy, or after vfork the parent's, who wants to know.
     in.count.foreign_child.fetch_add(1, std::memory_order_relaxed);

@@ -4,6 +4,7 @@
 #include "base/expect.hpp"
 #include "stack/guard.hpp"
 #include "stack/lock.hpp"
+#include "stack/slab.hpp"
 #include "sys/syscall.hpp"
 
 #include <sys/mman.h>
@@ -11,36 +12,21 @@
 #include <sys/syscall.h>
 
 #include <array>
-#include <atomic>
 #include <bit>
 #include <mutex>
 
 namespace sigrun::stack {
+
+constinit slab* slab_table[slab_max] = {};
+constinit std::uint32_t slab_count = 0;
+
 namespace {
 
 constexpr std::size_t slab_bytes = std::size_t{64} << 20;
-constexpr std::uint32_t slab_max = 65536;
-constexpr unsigned id_shift = 12;  // 4096 stacks in a slab at most, see min_reserve
 static_assert(slab_bytes / min_reserve <= std::size_t{1} << id_shift);
 constexpr unsigned class_min = std::countr_zero(min_reserve);
 constexpr unsigned class_max = std::countr_zero(max_reserve);
 constexpr std::uint32_t nobody = ~std::uint32_t{0};
-
-/// At the head of each slab. `next` links released stacks, by id.
-struct slab {
-  std::uint32_t number;
-  std::uint32_t count;   // of stacks that fit
-  std::uint32_t carved;  // of stacks that were handed out
-  unsigned size_class;
-  std::byte* first;  // lowest address of stack 0, its guard
-  struct entry {
-    std::uint32_t next;
-    guard_kind guard;
-  };
-  entry* entries() noexcept { return reinterpret_cast<entry*>(this + 1); }
-  std::size_t reserve() const noexcept { return std::size_t{1} << size_class; }
-  std::byte* end() const noexcept { return first + std::size_t{count} * reserve(); }
-};
 
 /// The stacks of one size, as a list of ids.
 struct id_list {
@@ -53,11 +39,7 @@ struct size_class_state {
   id_list cold;
 };
 
-// Written under the lock. find() reads slab_table without it: an entry is stored once, when its
-// slab is complete, and slab_count after it.
 constinit stack_lock lock;
-constinit std::array<std::atomic<slab*>, slab_max> slab_table{};
-constinit std::atomic<std::uint32_t> slab_count{0};
 constinit std::array<size_class_state, class_max - class_min + 1> classes{};
 constinit statistics counts{};
 
@@ -65,19 +47,7 @@ std::size_t round_up(std::size_t value, std::size_t unit) noexcept {
   return (value + unit - 1) / unit * unit;
 }
 
-slab& slab_of(std::uint32_t id) noexcept {
-  return *slab_table[id >> id_shift].load(std::memory_order_relaxed);
-}
-
-stack_span span_of(slab& of, std::uint32_t index) noexcept {
-  stack_span span;
-  std::byte* const base = of.first + std::size_t{index} * of.reserve();
-  span.low = base + page_size();
-  span.top = base + of.reserve();
-  span.id = of.number << id_shift | index;
-  span.guard = of.entries()[index].guard;
-  return span;
-}
+slab& slab_of(std::uint32_t id) noexcept { return *slab_table[id >> id_shift]; }
 
 void push(id_list& list, std::uint32_t id) noexcept {
   slab_of(id).entries()[id & ((1u << id_shift) - 1)].next = list.head;
@@ -88,7 +58,7 @@ void push(id_list& list, std::uint32_t id) noexcept {
 /// Maps a slab for stacks of one size: a full one, or when that is refused (RLIMIT_AS, strict
 /// overcommit) half of it, and so on down to one stack. nullptr: not even that.
 slab* map_slab(unsigned size_class) noexcept {
-  const std::uint32_t number = slab_count.load(std::memory_order_relaxed);
+  const std::uint32_t number = slab_count;
   if (number == slab_max) return nullptr;
   const std::size_t reserve = std::size_t{1} << size_class;
   for (std::size_t count = reserve < slab_bytes ? slab_bytes / reserve : 1; count != 0;
@@ -107,9 +77,8 @@ slab* map_slab(unsigned size_class) noexcept {
     fresh->carved = 0;
     fresh->size_class = size_class;
     fresh->first = reinterpret_cast<std::byte*>(mapped) + head;
-    slab_table[number].store(fresh, std::memory_order_relaxed);
-    // release pairs with the acquire in find().
-    slab_count.store(number + 1, std::memory_order_release);
+    slab_table[number] = fresh;
+    __atomic_store_n(&slab_count, number + 1, __ATOMIC_RELEASE);  // pairs with find()
     counts.slabs++;
     counts.reserved_bytes += bytes;
     return fresh;
@@ -202,21 +171,6 @@ void discard_below(const stack_span& span, const void* from) noexcept {
 std::size_t high_water(const stack_span& span) noexcept {
   const std::byte* const lowest = lowest_touched(span.low, span.top);
   return static_cast<std::size_t>(span.top - lowest);
-}
-
-location find(const void* address) noexcept {
-  const auto* const at = static_cast<const std::byte*>(address);
-  const std::uint32_t count = slab_count.load(std::memory_order_acquire);  // pairs with map_slab
-  for (std::uint32_t i = 0; i < count; i++) {
-    slab& of = *slab_table[i].load(std::memory_order_relaxed);
-    if (at < of.first || at >= of.end()) continue;
-    const auto offset = static_cast<std::size_t>(at - of.first);
-    location found;
-    found.span = span_of(of, static_cast<std::uint32_t>(offset / of.reserve()));
-    found.where = offset % of.reserve() < page_size() ? place::guard : place::stack;
-    return found;
-  }
-  return {};
 }
 
 statistics read_statistics() noexcept {

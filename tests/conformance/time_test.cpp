@@ -237,6 +237,7 @@ TEST_P(TimeTest, AFunctionThatBlocksHoldsUpNoOtherTimer) {
 }
 
 TEST_P(TimeTest, AfterFuncIsNotStarvedByGoroutinesThatHandOver) {
+  const int procs = max_procs(1);
   run([] {
     std::atomic<bool> stop{false};
     chan<int> left(0), right(0);
@@ -259,6 +260,7 @@ TEST_P(TimeTest, AfterFuncIsNotStarvedByGoroutinesThatHandOver) {
     one.join();
     EXPECT_TRUE(stop);
   });
+  max_procs(procs);
 }
 
 TEST_P(TimeTest, AFunctionTimerHasNoChannel) {

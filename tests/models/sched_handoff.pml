@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Taking a P from an M that does not give it back: src/sched/machine.hpp. User code owns its P
+// Taking a P from an M that does not give it back: src/sched/machine.hpp (1) and (2); take_from() in
+// sysmon.cpp, enter() and enter_slowly() in section.cpp, bind() in machines.cpp. User code owns its P
 // softly. An M that enters the runtime stores `busy`, with no fence, and then reads `lost`; sysmon
 // sets `lost`, has membarrier(2) empty every store buffer, and then reads `busy`.
 //
@@ -146,7 +147,7 @@ active proctype sysmon() {
 #endif
         if
         :: busy == 0 -> owner = OTHER; other_done = false
-        :: else -> skip        // m will see `lost` and find that nothing was taken
+        :: else -> lost = false    // an m that saw it finds that nothing was taken
         fi
      :: else -> skip
      fi;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Park against ready, on goroutines: src/sched/park.hpp invariants (1) to (3), src/sched/g.hpp
-// invariants (1) and (2): park_until(), unpark(), poke() in park.cpp, leave(), land() and ready() in
-// machine.cpp.
+// Park against ready, on goroutines: src/sched/park.hpp invariants (1) to (4), src/sched/g.hpp
+// invariants (1) and (2): park_goroutine(), unpark() and expire() in park.cpp, leave(), land() and
+// ready() in switch.cpp, timer_stop() in timers.cpp.
 //
 // One G parks ROUNDS times, each time with a new parker on its stack, a waker that finds it in a
 // list under a lock, and a deadline. It leaves its M first; whoever runs next on that M, here the M

@@ -21,6 +21,7 @@ ADAPTERS = {"sigrun/asio.hpp": "boost/asio.hpp", "sigrun/libuv.hpp": "uv.h"}
 PREAMBLE = """
 #include <sigrun/chan.hpp>
 #include <sigrun/process.hpp>
+#include <sigrun/select.hpp>
 #include <sigrun/signal.hpp>
 #include <signal.h>
 #include <poll.h>
@@ -28,9 +29,11 @@ PREAMBLE = """
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <vector>
 using namespace std::chrono_literals;
 [[maybe_unused]] static void use(const sigrun::signal_event&) {}
 [[maybe_unused]] static void reload() {}
