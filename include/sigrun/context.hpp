@@ -244,6 +244,9 @@ template <class T, class U>
 namespace detail {
 
 class after_node;
+/// Starts the scheduler, which after_func() needs.
+void need_scheduler(const char* who);
+/// The task runs where the end comes from, which may be a timer: it must not block.
 after_node* add_after(const context& ctx, std::unique_ptr<context_task> task);
 bool stop_after(const context& ctx, after_node* node) noexcept;
 void drop_after(after_node* node) noexcept;
@@ -289,6 +292,7 @@ class after_stop {
 /// any goroutine that nobody joins; so does the lack of memory for that goroutine.
 template <class F>
 after_stop after_func(const context& ctx, F f) {
+  detail::need_scheduler("sigrun::after_func");
   return after_stop(ctx,
                     detail::add_after(ctx, std::make_unique<detail::after_task<F>>(std::move(f))));
 }

@@ -7,6 +7,7 @@
 #include <sigrun/atomic_value.hpp>
 #include <sigrun/chan.hpp>
 #include <sigrun/context.hpp>
+#include <sigrun/notify_context.hpp>
 #include <sigrun/process.hpp>
 #include <sigrun/select.hpp>
 #include <sigrun/signal.hpp>

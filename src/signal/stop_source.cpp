@@ -2,9 +2,7 @@
 //
 // notify_stop: a thread per subscription waits for the first signal and requests the stop, so that
 // stop_callbacks run on a thread that nobody else needs.
-#include "signal/runtime.hpp"
-
-#include <pthread.h>
+#include "signal/quiet_thread.hpp"
 
 #include <optional>
 
@@ -46,25 +44,17 @@ stop_subscription notify_stop(std::stop_source& source, std::initializer_list<in
   // The thread has the channel and the source, not the state: whoever drops the last reference to
   // the state ends the thread by closing the channel.
   const std::weak_ptr<stop_subscription::state> weak = result.state_;
-  const signal_set before = sys::current_mask();
-  sys::set_mask(signal_set::all() - signal::fault_signals - signal_set::of(32, 33, SIGURG));
-  try {
-    result.state_->waiter = std::thread([channel = result.state_->channel, source, weak]() mutable {
-      pthread_setname_np(pthread_self(), "sigrun-stop");
-      const std::optional<signal_event> event = channel.recv();
-      if (!event) return;
-      if (const auto state = weak.lock()) {
-        const std::lock_guard hold{state->lock};
-        state->cause = *event;
-      }
-      stop(channel);  // from here a second signal has its older disposition
-      source.request_stop();
-    });
-  } catch (...) {
-    sys::set_mask(before);
-    throw;
-  }
-  sys::set_mask(before);
+  result.state_->waiter = signal::start_quiet_thread(
+      "sigrun-stop", [channel = result.state_->channel, source, weak]() mutable {
+        const std::optional<signal_event> event = channel.recv();
+        if (!event) return;
+        if (const auto state = weak.lock()) {
+          const std::lock_guard hold{state->lock};
+          state->cause = *event;
+        }
+        stop(channel);  // from here a second signal has its older disposition
+        source.request_stop();
+      });
   return result;
 }
 

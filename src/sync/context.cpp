@@ -46,13 +46,6 @@ cancel_node* nearest(const context& ctx) noexcept {
   return node != nullptr ? node->nearest() : nullptr;
 }
 
-void start_scheduler(const char* who) {
-  const long started = sched::start();
-  if (sys::failed(started)) {
-    throw std::system_error(static_cast<int>(-started), std::system_category(), who);
-  }
-}
-
 }  // namespace
 
 const std::error_category& context_category() noexcept {
@@ -61,6 +54,13 @@ const std::error_category& context_category() noexcept {
 }
 
 namespace detail {
+
+void need_scheduler(const char* who) {
+  const long started = sched::start();
+  if (sys::failed(started)) {
+    throw std::system_error(static_cast<int>(-started), std::system_category(), who);
+  }
+}
 
 // ----------------------------------------------------------------------------------------- nodes
 
@@ -252,7 +252,6 @@ void cancel_node::fired(sched::sched_timer& timer) noexcept {
 // -------------------------------------------------------------------------------------- the tasks
 
 after_node* add_after(const context& ctx, std::unique_ptr<context_task> task) {
-  start_scheduler("sigrun::after_func");
   auto* const node = new after_node(std::move(task));
   if (cancel_node* const to = nearest(ctx)) {
     to->add_task(*node);
@@ -380,7 +379,7 @@ cancelable with_cancel(const context& parent) {
 
 cancelable with_deadline(const context& parent, std::chrono::steady_clock::time_point deadline,
                          std::exception_ptr cause) {
-  start_scheduler("sigrun::with_deadline");
+  detail::need_scheduler("sigrun::with_deadline");
   const std::int64_t at = detail::deadline_at(deadline);
   cancel_node* const node = make_node(parent, cancel_node::how::deadline, at);
   // A parent's earlier deadline ends it; it needs no timer of its own.
