@@ -70,6 +70,9 @@ class alignas(64) descriptor {
   /// Whether nothing has come for the side since arm() last took `ready`.
   bool quiet(side which) const noexcept { return word(which).load() == nil_word; }
 
+  /// Whether somebody waits.
+  bool is_waited_for(side which) const noexcept { return is_waiter(word(which).load()); }
+
   int fd() const noexcept { return fd_; }
   std::uint32_t generation() const noexcept { return generation_.load(); }
 
