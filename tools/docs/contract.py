@@ -13,7 +13,8 @@ import sys
 
 CASE = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)", re.M)
 NAMED = re.compile(r"`([A-Za-z]\w*\.\w+|tests/[\w/.]+)`")
-ADDED = re.compile(r"\b(?:add_test\(NAME|sigrun_check\(|sigrun_docs_test\(|sigrun_gdb_test\()\s*([\w.]+)")
+ADDED = re.compile(
+    r"\b(?:add_test\(NAME|sigrun_(?:check|docs_test|gdb_test)\()\s*([\w.]+)")
 
 
 def main(root):
