@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/clock.hpp"
 
+#include "sched/sched.hpp"
+#include "sched/scheduler.hpp"
 #include "sys/clock.hpp"
 
 #include <atomic>
@@ -17,7 +19,11 @@ std::int64_t now_ns() noexcept {
   return ns == sys::never ? sys::now_ns() : ns;
 }
 
-void set_virtual_clock(std::int64_t ns) noexcept { virtual_ns.store(ns); }
-void advance_virtual_clock(std::int64_t by_ns) noexcept { virtual_ns.fetch_add(by_ns); }
+void set_virtual_clock(std::int64_t ns) noexcept {
+  virtual_ns.store(ns);
+  // Who sleeps until the next timer sleeps by the real clock.
+  if (started()) the_scheduler().poller.wake();
+}
+void advance_virtual_clock(std::int64_t by_ns) noexcept { set_virtual_clock(now_ns() + by_ns); }
 
 }  // namespace sigrun::sched
