@@ -12,7 +12,8 @@
 // poll_until are stored through a buffer that drains when it likes, where the code has no fence.
 //
 // Checked: when nothing can move any more, the G has run, the timer that was not stopped has fired
-// and the event has been taken; the last M asleep is in the netpoller while there is a descriptor, and nobody sleeps with a P.
+// and the event has been taken; while there is a descriptor the last M asleep is in the netpoller,
+// and nobody sleeps with a P.
 
 #define MS 3
 #define NOBODY 7
