@@ -151,6 +151,11 @@ void duty::arm_lease() noexcept {
 // --------------------------------------------------------------------------- with the duty in hand
 
 void duty::drain(thread_block& self) noexcept {
+  dispatch_queued();
+  sigsafe::release_held_back(self.tid);
+}
+
+void duty::dispatch_queued() noexcept {
   sigsafe::intake& in = the_intake();
   // All that is there now. What comes meanwhile is news, and somebody's next look.
   std::uint32_t left = in.queue.capacity() + signal_max;
@@ -160,7 +165,6 @@ void duty::drain(thread_block& self) noexcept {
     --left;
   }
   if (left == 0) in.consumer.exchange(consumer_word(sigsafe::news, 0));
-  sigsafe::release_held_back(self.tid);
 }
 
 void duty::take(const siginfo_t& info, int tid) noexcept {
@@ -169,11 +173,20 @@ void duty::take(const siginfo_t& info, int tid) noexcept {
 }
 
 void duty::take_pending(thread_block& self, signal_set set, unsigned most) noexcept {
-  // Signals of the set may be open on this very thread; then handlers have them.
+  // Where they are open, a handler here would queue the next ones while this one is dispatched, and
+  // those after would overtake them. Nor may what it holds back be released before we are done.
+  const bool open = !(set - signal_set{self.closed.load()}).empty();
+  const signal_set before = open ? sys::current_mask() : signal_set{};
+  if (open) {
+    sys::block(set);
+    dispatch_queued();
+  }
   siginfo_t info;
   while (most-- != 0 && sys::rt_sigtimedwait(set, &info, &sys::no_wait) > 0) {
     if (!was_control(self, info)) take(info, self.tid);
   }
+  // But for what a request has closed meanwhile.
+  if (open) sys::unblock(set - before - signal_set{self.closed.load()});
 }
 
 // What was sent to this thread alone, by raise(3) say, and is closed here, can be taken by nobody
@@ -253,8 +266,8 @@ bool duty::lead(sched::parker& parker, thread_block& self, std::int64_t deadline
     const long result = wait_in_kernel(self, wait_set(), info, deadline_ns);
     parker.end_leading();
     wake_up();
-    // What a handler elsewhere has queued was taken before this one.
-    if (result > 0) drain(self);
+    // Before the drain: what a handler here has queued since was taken after this one, and one
+    // elsewhere that had queued before would have ended the wait by its control signal.
     if (result > 0) take(info, self.tid);
     if (result == -EAGAIN) {
       drain(self);

@@ -108,6 +108,7 @@ class duty {
   void lead_standing_by(sigsafe::thread_block& self) noexcept;
   bool loops_left_something(sigsafe::thread_block& self) noexcept;
   void lead_by_handler(sigsafe::thread_block& self) noexcept;
+  void dispatch_queued() noexcept;
   void take(const siginfo_t& info, int tid) noexcept;
   long wait_in_kernel(sigsafe::thread_block& self, signal_set set, siginfo_t& info,
                       std::int64_t deadline_ns) noexcept;

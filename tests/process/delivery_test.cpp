@@ -18,6 +18,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -79,6 +80,7 @@ TEST(Delivery, ABurstOfRealTimeSignalsArrivesWholeAndInOrder) {
     sigrun::test::announce_ready();
     const bool several_takers = environment_is("SIGRUN_ISOLATION", "shared");
     std::vector<bool> seen(count, false);
+    std::map<int, int> taken_by;  // thread id → the value after the last that it took
     std::uint64_t last = 0;
     for (int i = 0; i < count; ++i) {
       signal_event event;
@@ -87,6 +89,10 @@ TEST(Delivery, ABurstOfRealTimeSignalsArrivesWholeAndInOrder) {
       REQUIRE_EQ(event.value_int() >= 0 && event.value_int() < count, true);
       const auto value = static_cast<std::size_t>(event.value_int());
       if (!several_takers) REQUIRE_EQ(event.value_int(), i);
+      // Each of them on its own takes them in order.
+      int& least = taken_by[event.tid];
+      REQUIRE_EQ(event.value_int() >= least, true);
+      least = event.value_int() + 1;
       REQUIRE_EQ(seen[value], false);
       seen[value] = true;
       REQUIRE_EQ(event.count, 1);
