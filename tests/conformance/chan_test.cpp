@@ -20,7 +20,7 @@ class ChanConformance : public Conformance {};
 INSTANTIATE_TEST_SUITE_P(By, ChanConformance, every_kind, callers_name);
 
 TEST_P(ChanConformance, EveryCapacityKeepsTheOrderOfOneSender) {
-  as_caller([this] {
+  as_caller([] {
     for (std::size_t capacity = 0; capacity <= 10; ++capacity) {
       constexpr int n = 500;
       chan<int> ch(capacity);
@@ -37,7 +37,7 @@ TEST_P(ChanConformance, EveryCapacityKeepsTheOrderOfOneSender) {
 }
 
 TEST_P(ChanConformance, WithoutABufferSendAndReceiveMeet) {
-  as_caller([this] {
+  as_caller([] {
     chan<int> there(0);
     chan<int> back(0);
     crowd echo(GetParam());
@@ -69,7 +69,7 @@ TEST_P(ChanConformance, ABufferHoldsItsCapacityAndNoMore) {
 }
 
 TEST_P(ChanConformance, WhatWasSentBeforeCloseIsReceivedAndThenTheEnd) {
-  as_caller([this] {
+  as_caller([] {
     chan<int> ch(10);
     crowd sender(GetParam());
     sender.start([ch] {
@@ -251,7 +251,7 @@ TEST_P(ChanConformance, ChannelsTravelThroughChannels) {
   });
   as_caller([&] {
     for (int i = 0; i < 500; ++i) {
-      chan<int> answer(i % 2);
+      chan<int> answer(static_cast<std::size_t>(i % 2));
       service.send({i, answer});
       ASSERT_EQ(answer.recv(), 2 * i);
     }

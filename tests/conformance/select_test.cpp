@@ -129,7 +129,7 @@ TEST_P(SelectConformance, AClosedChannelCountsAsReadyForTheDefaultToo) {
 }
 
 TEST_P(SelectConformance, TheSameChannelTwiceIsWokenOnce) {
-  as_caller([this] {
+  as_caller([] {
     constexpr int rounds = 1000;
     const chan<int> ch(0);
     const chan<int> other(0);
@@ -150,7 +150,7 @@ TEST_P(SelectConformance, TheSameChannelTwiceIsWokenOnce) {
 }
 
 TEST_P(SelectConformance, EmptyHandlesSwitchCasesOff) {
-  as_caller([this] {
+  as_caller([] {
     // The usual merge: a channel that has ended is switched off until both have.
     constexpr int each = 500;
     chan<int> a(2);

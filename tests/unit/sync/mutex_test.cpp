@@ -17,7 +17,7 @@ using std::chrono::steady_clock;
 class MutexTest : public SyncTest {};
 class RwMutexTest : public SyncTest {};
 
-static_assert(sizeof(mutex) <= 24 && sizeof(rw_mutex) <= 40);
+static_assert(sizeof(mutex) <= 32 && sizeof(rw_mutex) <= 48);
 constinit mutex global_mutex;
 constinit rw_mutex global_rw_mutex;
 

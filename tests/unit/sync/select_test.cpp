@@ -322,7 +322,7 @@ TEST_F(SelectTest, CasesThatAreNotReadyLendTheirChanceToNobody) {
   constexpr int rounds = 30'000;
   std::array<chan<int>, 5> ch{chan<int>(1), chan<int>(1), chan<int>(1), chan<int>(1), chan<int>(1)};
   for (auto& one : ch) state_of(one).set_random_seed(7);
-  for (const std::size_t i : {0, 3, 4}) ch[i].send(0);  // 1 and 2 stay empty, before 3
+  for (const std::size_t i : {0U, 3U, 4U}) ch[i].send(0);  // 1 and 2 stay empty, before 3
   std::array<int, 5> wins{};
   int out = 0;
   for (int i = 0; i < rounds; ++i) {
