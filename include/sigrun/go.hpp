@@ -114,6 +114,7 @@ int run(F&& main_function) {
   auto body = [&status, &main_function] {
     if constexpr (std::is_void_v<std::invoke_result_t<F&>>) {
       main_function();
+      status = 0;  // clang warns of a capture that one branch does not use
     } else {
       status = main_function();
     }
