@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <utility>
 #include <vector>
 
 namespace sigrun::test {
@@ -25,7 +26,8 @@ using time_point = timer::time_point;
 class VirtualClockTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    sched::set_virtual_clock(1'000'000'000);
+    static bool set = false;  // --gtest_repeat goes on with the clock as it is
+    if (!std::exchange(set, true)) sched::set_virtual_clock(1'000'000'000);
     max_procs(1);
   }
   void SetUp() override { alarm(50); }
@@ -44,7 +46,7 @@ class VirtualClockTest : public ::testing::Test {
 
 TEST_F(VirtualClockTest, ATimerGoesOffAtItsNanosecond) {
   for (const nanoseconds wait : {nanoseconds(1), nanoseconds(1us), nanoseconds(100us),
-                                 nanoseconds(1h), nanoseconds(24h * 365 * 20)}) {
+                                 nanoseconds(1h), nanoseconds(24h * 100)}) {
     const auto due = now() + wait;
     timer t(wait);
     advance(wait - 1ns);
