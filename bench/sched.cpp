@@ -17,8 +17,8 @@ namespace {
 // Of `count` goroutines that do nothing but yield, the first reads the clock. Switches are counted,
 // so the result does not depend on whose turn it is. On one P only: the counter is not exclusive.
 std::vector<double> yields(int count) {
-  constexpr int batches = 100;
-  constexpr long per_batch = 20'000;
+  constexpr int batches = 400;
+  constexpr long per_batch = 5000;
   static std::atomic<long> switches;
   static std::atomic<bool> stop;
   switches = 0;
@@ -34,7 +34,7 @@ std::vector<double> yields(int count) {
     }));
   }
   std::vector<double> v;
-  for (int i = -10; i < batches; ++i) {
+  for (int i = -40; i < batches; ++i) {
     const long first = switches;
     const std::int64_t begin = bench::now();
     while (switches.load(std::memory_order_relaxed) - first < per_batch) yield_once();
@@ -52,7 +52,7 @@ void yield(bench::report& report) {
 }
 
 void spawn_join(bench::report& report) {
-  report.samples("one", bench::per_operation(60, 5000, [](long n) {
+  report.samples("one", bench::per_operation(300, 1000, [](long n) {
                    for (long i = 0; i < n; ++i) sigrun::go([] {}).join();
                  }));
   std::vector<sigrun::goroutine> all;
@@ -70,7 +70,7 @@ void chan(bench::report& report) {
     auto echo = sigrun::go([there, back] {
       for (const long value : there) back.send(value);
     });
-    report.samples("round_trip", bench::per_operation(50, 10'000, [&](long n) {
+    report.samples("round_trip", bench::per_operation(500, 1000, [&](long n) {
                      for (long i = 0; i < n; ++i) {
                        there.send(i);
                        if (!back.recv()) std::abort();
@@ -84,7 +84,7 @@ void chan(bench::report& report) {
     while (queue.recv()) {
     }
   });
-  report.samples("buffered", bench::per_operation(100, 50'000, [&](long n) {
+  report.samples("buffered", bench::per_operation(500, 10'000, [&](long n) {
                    for (long i = 0; i < n; ++i) queue.send(i);
                  }));
   queue.close();
@@ -92,7 +92,7 @@ void chan(bench::report& report) {
 }
 
 void foreign_call(bench::report& report) {
-  report.samples("call", bench::per_operation(100, 50'000, [](long n) {
+  report.samples("call", bench::per_operation(500, 10'000, [](long n) {
                    for (long i = 0; i < n; ++i) sigrun::foreign_call([] { asm volatile(""); });
                  }));
 }

@@ -20,7 +20,7 @@ void ready_select(bench::report& report) {
   const sigrun::chan<long> c(0);
   const sigrun::chan<long> d(1);
   std::optional<long> value;
-  report.samples("ready", bench::per_operation(100, 20'000, [&](long n) {
+  report.samples("ready", bench::per_operation(400, 5000, [&](long n) {
                    for (long i = 0; i < n; ++i) {
                      d.send(i);
                      sigrun::select(sigrun::recv_case(a, value), sigrun::recv_case(b, value),
@@ -42,7 +42,7 @@ void blocking_select(bench::report& report) {
       back.send(*value);
     }
   });
-  report.samples("blocking", bench::per_operation(50, 10'000, [&](long n) {
+  report.samples("blocking", bench::per_operation(500, 1000, [&](long n) {
                    for (long i = 0; i < n; ++i) {
                      four[i & 3].send(i);
                      if (!back.recv()) std::abort();
@@ -62,8 +62,8 @@ void mutex(bench::report& report) {
       m.unlock();
     }
   };
-  report.samples("free", bench::per_operation(100, 50'000, lock_often));
-  report.samples("contended", bench::per_operation(100, 80'000, [&](long n) {
+  report.samples("free", bench::per_operation(500, 10'000, lock_often));
+  report.samples("contended", bench::per_operation(400, 16'000, [&](long n) {
                    std::vector<sigrun::goroutine> all;
                    for (int i = 0; i < 8; ++i) {
                      all.push_back(sigrun::go([&, n] { lock_often(n / 8); }));

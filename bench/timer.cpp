@@ -29,7 +29,7 @@ std::vector<double> overshoot(int count, std::chrono::nanoseconds wait) {
 void nothing() {}
 
 std::vector<double> pairs() {
-  return bench::per_operation(100, 5000, [](long n) {
+  return bench::per_operation(400, 1000, [](long n) {
     for (long i = 0; i < n; ++i) sigrun::after_func(1h, nothing).stop();
   });
 }
@@ -39,7 +39,7 @@ std::vector<double> pairs() {
 void start_and_stop(bench::report& report) {
   report.samples("pair", pairs());
   auto one = sigrun::after_func(1h, nothing);
-  report.samples("reset", bench::per_operation(100, 5000, [&](long n) {
+  report.samples("reset", bench::per_operation(400, 1000, [&](long n) {
                    for (long i = 0; i < n; ++i) {
                      one.stop();
                      one.reset(1h);

@@ -26,8 +26,8 @@ using status = fibers::channel_op_status;
 // Of `count` fibers that do nothing but yield, the first reads the clock. Switches are counted, so
 // the result does not depend on whose turn it is.
 std::vector<double> yields(int count) {
-  constexpr int batches = 100;
-  constexpr long per_batch = 20'000;
+  constexpr int batches = 400;
+  constexpr long per_batch = 5000;
   std::vector<double> v;
   long switches = 0;
   bool stop = false;
@@ -40,7 +40,7 @@ std::vector<double> yields(int count) {
       }
     });
   }
-  for (int i = -10; i < batches; ++i) {
+  for (int i = -40; i < batches; ++i) {
     const long first = switches;
     const std::int64_t begin = bench::now();
     while (switches - first < per_batch) {
@@ -62,7 +62,7 @@ void yield_bench(bench::report& report) {
 
 void spawn_join(bench::report& report) {
   fibers::pooled_fixedsize_stack stacks;
-  report.samples("one", bench::per_operation(60, 5000, [&](long n) {
+  report.samples("one", bench::per_operation(300, 1000, [&](long n) {
                    for (long i = 0; i < n; ++i) {
                      fibers::fiber(std::allocator_arg, stacks, [] {}).join();
                    }
@@ -83,7 +83,7 @@ void chan(bench::report& report) {
       long value;
       while (there.pop(value) == status::success) back.push(value);
     });
-    report.samples("round_trip", bench::per_operation(50, 10'000, [&](long n) {
+    report.samples("round_trip", bench::per_operation(500, 1000, [&](long n) {
                      long value;
                      for (long i = 0; i < n; ++i) {
                        there.push(i);
@@ -99,7 +99,7 @@ void chan(bench::report& report) {
     while (queue.pop(value) == status::success) {
     }
   });
-  report.samples("buffered", bench::per_operation(100, 50'000, [&](long n) {
+  report.samples("buffered", bench::per_operation(500, 10'000, [&](long n) {
                    for (long i = 0; i < n; ++i) queue.push(i);
                  }));
   queue.close();
@@ -116,8 +116,8 @@ void mutex(bench::report& report) {
       m.unlock();
     }
   };
-  report.samples("free", bench::per_operation(100, 50'000, lock_often));
-  report.samples("contended", bench::per_operation(100, 80'000, [&](long n) {
+  report.samples("free", bench::per_operation(500, 10'000, lock_often));
+  report.samples("contended", bench::per_operation(400, 16'000, [&](long n) {
                    std::vector<fibers::fiber> all;
                    for (int i = 0; i < 8; ++i) all.emplace_back([&] { lock_often(n / 8); });
                    for (auto& f : all) f.join();

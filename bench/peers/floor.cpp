@@ -47,7 +47,7 @@ void stacks(bench::report& report, long count) {
 
 void calls(bench::report& report) {
   std::atomic<int> owner{1};
-  report.samples("call", bench::per_operation(100, 50'000, [&](long n) {
+  report.samples("call", bench::per_operation(500, 10'000, [&](long n) {
                    for (long i = 0; i < n; ++i) {
                      int expected = 1;
                      owner.compare_exchange_strong(expected, 0);

@@ -16,9 +16,9 @@ import (
 )
 
 func main() {
-	const operations = 50000
+	const operations = 10000
 	var v []float64
-	for i := -10; i < 100; i++ {
+	for i := -50; i < 500; i++ {
 		begin := time.Now()
 		for j := 0; j < operations; j++ {
 			C.nothing()

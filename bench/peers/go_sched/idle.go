@@ -69,7 +69,7 @@ func nothing() {}
 func timer() {
 	samples("late", overshoot(200, 100*time.Microsecond))
 	pairs := func() []float64 {
-		return perOperation(100, 5000, func(n int) {
+		return perOperation(400, 1000, func(n int) {
 			for i := 0; i < n; i++ {
 				time.AfterFunc(time.Hour, nothing).Stop()
 			}

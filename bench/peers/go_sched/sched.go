@@ -10,7 +10,7 @@ import (
 // yields has `count` goroutines do nothing but yield, of which the first reads the clock. Switches
 // are counted, so the result does not depend on whose turn it is. On one P only.
 func yields(count int) []float64 {
-	const perBatch = 20000
+	const perBatch = 5000
 	var v []float64
 	switches := 0
 	stop := false
@@ -25,7 +25,7 @@ func yields(count int) []float64 {
 			others.Done()
 		}()
 	}
-	for i := -10; i < 100; i++ {
+	for i := -40; i < 400; i++ {
 		first := switches
 		begin := nanotime()
 		for switches-first < perBatch {
@@ -48,7 +48,7 @@ func yield() {
 }
 
 func spawnJoin() {
-	samples("one", perOperation(60, 5000, func(n int) {
+	samples("one", perOperation(300, 1000, func(n int) {
 		for i := 0; i < n; i++ {
 			var wg sync.WaitGroup
 			wg.Add(1)
@@ -73,7 +73,7 @@ func channel() {
 			back <- v
 		}
 	}()
-	samples("round_trip", perOperation(50, 10000, func(n int) {
+	samples("round_trip", perOperation(500, 1000, func(n int) {
 		for i := 0; i < n; i++ {
 			there <- i
 			<-back
@@ -85,7 +85,7 @@ func channel() {
 		for range queue {
 		}
 	}()
-	samples("buffered", perOperation(100, 50000, func(n int) {
+	samples("buffered", perOperation(500, 10000, func(n int) {
 		for i := 0; i < n; i++ {
 			queue <- i
 		}
@@ -94,7 +94,7 @@ func channel() {
 
 func select4() {
 	a, b, c, d := make(chan int), make(chan int), make(chan int), make(chan int, 1)
-	samples("ready", perOperation(100, 20000, func(n int) {
+	samples("ready", perOperation(400, 5000, func(n int) {
 		for i := 0; i < n; i++ {
 			d <- i
 			select {
@@ -121,7 +121,7 @@ func select4() {
 		}
 	}()
 	four := [4]chan int{a, b, c, e}
-	samples("blocking", perOperation(50, 10000, func(n int) {
+	samples("blocking", perOperation(500, 1000, func(n int) {
 		for i := 0; i < n; i++ {
 			four[i&3] <- i
 			<-back
@@ -139,8 +139,8 @@ func mutex() {
 			m.Unlock()
 		}
 	}
-	samples("free", perOperation(100, 50000, lockOften))
-	samples("contended", perOperation(100, 80000, func(n int) {
+	samples("free", perOperation(500, 10000, lockOften))
+	samples("contended", perOperation(400, 16000, func(n int) {
 		var all sync.WaitGroup
 		all.Add(8)
 		for i := 0; i < 8; i++ {
