@@ -27,8 +27,8 @@ TEST(loop_fd_test, is_readable_once_for_a_signal_and_quiet_afterwards) {
   signal_event event;
   for (int i = 0; i < 300; ++i) {
     kill(getpid(), SIGUSR1);
-    ASSERT_TRUE(readable(fd, 5000)) << i;
-    while (!ch.try_recv(event)) ASSERT_TRUE(readable(fd, 5000)) << i;
+    ASSERT_TRUE(readable(fd, 20'000)) << i;
+    while (!ch.try_recv(event)) ASSERT_TRUE(readable(fd, 20'000)) << i;
     EXPECT_EQ(event.signo, SIGUSR1);
     EXPECT_FALSE(ch.try_recv(event));
     EXPECT_FALSE(readable(fd, 0)) << i;
@@ -45,7 +45,7 @@ TEST(loop_fd_test, a_loop_that_does_not_look_holds_up_nobody) {
     kill(getpid(), SIGUSR1);
     kill(getpid(), SIGUSR2);
     signal_event event;
-    ASSERT_EQ(ch.recv_for(std::chrono::seconds{5}, event), chan_status::ok);
+    ASSERT_EQ(ch.recv_for(std::chrono::seconds{20}, event), chan_status::ok);
     while (stats(ch).delivered != stats(stuck).delivered + stats(stuck).dropped) {
       std::this_thread::yield();
     }
@@ -60,7 +60,7 @@ TEST(loop_fd_test, a_signal_is_dispatched_though_nobody_polls_at_all) {
   while (stats(ch).delivered == 0) std::this_thread::yield();
   signal_event event;
   EXPECT_TRUE(ch.try_recv(event));
-  EXPECT_LT(event.at.dispatched - event.at.taken, 1'000'000'000);
+  EXPECT_LT(event.at.dispatched - event.at.taken, 5'000'000'000);
 }
 
 TEST(loop_fd_test, two_loops_receive_the_same_signal) {
@@ -72,7 +72,7 @@ TEST(loop_fd_test, two_loops_receive_the_same_signal) {
   const int fd_b = b.fd();
   const auto loop = [](signal_chan& ch, int fd, int& got) {
     signal_event event;
-    while (got < 200 && readable(fd, 5000)) {
+    while (got < 200 && readable(fd, 20'000)) {
       while (ch.try_recv(event)) ++got;
     }
   };
@@ -101,11 +101,11 @@ TEST(loop_fd_test, stays_usable_and_quiet_after_stop) {
   stop(ch);
   kill(getpid(), SIGUSR2);
   signal_event event;
-  ASSERT_EQ(other.recv_for(std::chrono::seconds{5}, event), chan_status::ok);
+  ASSERT_EQ(other.recv_for(std::chrono::seconds{20}, event), chan_status::ok);
   EXPECT_FALSE(readable(fd, 0));
   notify(ch, SIGUSR1);
   kill(getpid(), SIGUSR1);
-  EXPECT_TRUE(readable(fd, 5000));
+  EXPECT_TRUE(readable(fd, 20'000));
 }
 
 }  // namespace

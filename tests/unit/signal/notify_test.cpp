@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 
 signal_event must_receive(signal_chan& ch) {
   signal_event event;
-  EXPECT_EQ(ch.recv_for(5s, event), chan_status::ok);
+  EXPECT_EQ(ch.recv_for(20s, event), chan_status::ok);
   return event;
 }
 

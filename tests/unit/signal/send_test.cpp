@@ -26,7 +26,7 @@ TEST(send_test, a_signal_for_one_thread_is_taken_on_that_thread) {
   if (way != nullptr && std::string_view(way) == "handler") open_thread();
   send_thread(gettid(), SIGUSR1, 4711);
   signal_event event;
-  ASSERT_EQ(ch.recv_for(5s, event), chan_status::ok);
+  ASSERT_EQ(ch.recv_for(20s, event), chan_status::ok);
   EXPECT_EQ(event.value_bits, 4711U);
   EXPECT_EQ(event.cause, signal_cause::queue);
   EXPECT_EQ(event.pid, getpid());
@@ -37,7 +37,7 @@ TEST(send_test, an_injected_event_arrives_with_its_value_and_origin) {
   notify(ch, SIGRTMIN + 1);
   ASSERT_TRUE(inject(SIGRTMIN + 1, 99, signal_origin::simulated));
   signal_event event;
-  ASSERT_EQ(ch.recv_for(5s, event), chan_status::ok);
+  ASSERT_EQ(ch.recv_for(20s, event), chan_status::ok);
   EXPECT_EQ(event.value_bits, 99U);
   EXPECT_EQ(event.origin, signal_origin::simulated);
 }
