@@ -4,10 +4,15 @@
 // has.
 #pragma once
 
+#include <sigrun/address.hpp>
 #include <sigrun/atomic_value.hpp>
+#include <sigrun/buffer.hpp>
 #include <sigrun/chan.hpp>
 #include <sigrun/context.hpp>
+#include <sigrun/file.hpp>
+#include <sigrun/net.hpp>
 #include <sigrun/notify_context.hpp>
+#include <sigrun/pipe.hpp>
 #include <sigrun/process.hpp>
 #include <sigrun/select.hpp>
 #include <sigrun/signal.hpp>
