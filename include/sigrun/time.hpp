@@ -199,7 +199,7 @@ class timer {
 };
 
 /// A channel that has one value when `wait` is over: `timer(wait).channel()`. There is no stopping
-/// it: what it takes, some 300 bytes, is given back when the time is over.
+/// it: what it takes, 400 bytes, is given back when the time is over.
 template <class Rep, class Period>
 chan<std::chrono::steady_clock::time_point> after(std::chrono::duration<Rep, Period> wait) {
   return timer(wait).channel();

@@ -27,6 +27,15 @@ using std::chrono::nanoseconds;
 
 constexpr auto long_time = 30s;  // what does not come before this does not come
 
+// Under a sanitizer each goroutine and each allocation costs many times as much.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool slow_build = true;
+#elif defined(__has_feature)
+constexpr bool slow_build = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+constexpr bool slow_build = false;
+#endif
+
 enum class caller { goroutine, thread };
 
 /// A concurrent body that is waited for: a goroutine or a thread, as the parameter says.
@@ -530,6 +539,40 @@ TEST_P(TimeTest, TenThousandTimersAllGoOff) {
       ASSERT_EQ(t.channel().recv_for(long_time, due), chan_status::ok);
     }
   });
+}
+
+TEST_P(TimeTest, AMillionTimersArePendingAtOnce) {
+  const std::size_t count = slow_build ? 50'000 : 1'000'000;
+  std::atomic<int> ran{0};
+  run([&] {
+    std::vector<timer> timers;
+    timers.reserve(count);
+    std::minstd_rand random(5);
+    for (std::size_t i = 0; i < count; ++i) {
+      timers.push_back(after_func(1h + nanoseconds(random()), [&ran] { ++ran; }));
+    }
+    EXPECT_TRUE(after(1ms).recv().has_value());  // others keep their time meanwhile
+    std::size_t stopped = 0;
+    for (std::size_t i = 0; i < count; i += 2) stopped += timers[i].stop();
+    for (std::size_t i = 1; i < count; i += 2) stopped += timers[i].reset(2h);
+    EXPECT_EQ(stopped, count);
+    for (std::size_t i = 1; i < count; i += 2) stopped -= timers[i].stop();
+    EXPECT_EQ(stopped, (count + 1) / 2);
+  });
+  EXPECT_EQ(ran, 0);
+}
+
+TEST_P(TimeTest, AHundredThousandFunctionsAllRun) {
+  const int count = slow_build ? 2'000 : 100'000;
+  std::atomic<int> ran{0};
+  run([&] {
+    std::minstd_rand random(9);
+    for (int i = 0; i < count; ++i) {
+      after_func(nanoseconds(random() % 300'000'000), [&ran] { ++ran; });
+    }
+    while (ran < count) after(1ms).recv();
+  });
+  EXPECT_EQ(ran, count);
 }
 
 TEST_P(TimeTest, TimersUnderLoadKeepTheirTime) {

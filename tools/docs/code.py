@@ -23,6 +23,7 @@ PREAMBLE = """
 #include <sigrun/process.hpp>
 #include <sigrun/select.hpp>
 #include <sigrun/signal.hpp>
+#include <sigrun/time.hpp>
 #include <signal.h>
 #include <poll.h>
 #include <unistd.h>
