@@ -32,7 +32,7 @@ void start_scheduler(const char* who) {
 
 void set_name(g* gp, std::string_view name) noexcept {
   const std::size_t size = std::min(name.size(), sched::name_room - 1);
-  std::memcpy(gp->name, name.data(), size);
+  std::copy_n(name.data(), size, gp->name);  // memcpy may not be given the null of an empty view
   gp->name[size] = '\0';
 }
 
