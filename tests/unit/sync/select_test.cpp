@@ -4,6 +4,7 @@
 // once is tests/conformance/select_test.cpp. A select is known to wait when the counting hook of
 // one of its receive channels says so.
 #include "chan_fixture.hpp"
+#include "fiber/sanitizer.hpp"
 
 #include <sigrun/select.hpp>
 
@@ -17,6 +18,7 @@ namespace {
 std::atomic<long> allocations{0};
 }  // namespace
 
+#if !SIGRUN_ASAN && !SIGRUN_TSAN  // which have their own
 // Not inlined, or g++ sees a mismatch of new and free() that is none.
 [[gnu::noinline]] void* operator new(std::size_t size) {
   allocations.fetch_add(1, std::memory_order_relaxed);
@@ -25,6 +27,7 @@ std::atomic<long> allocations{0};
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#endif
 
 namespace sigrun::test {
 namespace {
