@@ -11,9 +11,9 @@
 // no load waits for rsp: 3 ns against 5. Until rsp changes, a walk finds the old stack whole in
 // memory.
 //
-// sigrun_context_switch_paired ends with the `ret` all the same. Where every stack was left from one
-// place, the prediction is right; and only then do the processor's stack of return addresses and
-// the program's go on in step, so that the returns after it are predicted, too.
+// sigrun_context_switch_paired ends with the `ret` all the same. Where every stack was left from
+// one place, the prediction is right; and only then do the processor's stack of return addresses
+// and the program's go on in step, so that the returns after it are predicted, too.
 
 // Leaves the old stack and loads all but rsp and the place to go on at, which lies at 0x30(%rcx).
 .macro  LEAVE_AND_LOAD
