@@ -17,6 +17,7 @@
 #include "process/in_child.hpp"
 #include "process/program.hpp"
 #include "process/reaper.hpp"
+#include "sched/sched.hpp"
 #include "sigsafe/original.hpp"
 #include "sys/file.hpp"
 
@@ -52,6 +53,7 @@ struct start_block {
   bool new_session;
   int parent_death_signal;
   int parent_pid;
+  long timer_slack;  // 0: as inherited
   file_move* files;
   std::size_t file_count;
   int first_free_fd;
@@ -110,6 +112,9 @@ SIGRUN_IN_CHILD long prepare(start_block& block) noexcept {
     if (asked < 0) return asked;
     // It may have died before we asked.
     if (sigrun_syscall6(SYS_getppid, 0, 0, 0, 0, 0, 0) != block.parent_pid) return -ESRCH;
+  }
+  if (block.timer_slack != 0) {
+    sigrun_syscall6(SYS_prctl, PR_SET_TIMERSLACK, block.timer_slack, 0, 0, 0, 0);
   }
   if (block.new_session) {
     const long made = sigrun_syscall6(SYS_setsid, 0, 0, 0, 0, 0, 0);
@@ -223,6 +228,7 @@ child spawn(const std::vector<std::string>& arguments, const spawn_options& opti
   block.new_session = options.new_session;
   block.parent_death_signal = options.parent_death_signal;
   block.parent_pid = sys::getpid();
+  block.timer_slack = sched::timer_slack_for_children();
   block.files = moves.data();
   block.file_count = moves.size();
 

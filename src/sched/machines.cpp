@@ -9,6 +9,8 @@
 #include "sys/signal.hpp"
 
 #include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include <mutex>
 #include <new>
@@ -59,6 +61,18 @@ processor* pop_idle() noexcept {
 
 namespace {
 
+// A sleeping thread may be woken so much later than it asked for, 50 µs by default (prctl(2),
+// PR_SET_TIMERSLACK): most of what a short sleep would be late by.
+constexpr long timer_slack_ns = 1'000;
+constinit std::atomic<long> slack_before{0};
+
+void shorten_timer_slack() noexcept {
+  const long before = sys::call(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
+  if (before <= timer_slack_ns) return;  // real-time threads have none
+  slack_before.store(before);
+  sys::call(SYS_prctl, PR_SET_TIMERSLACK, timer_slack_ns, 0, 0, 0);
+}
+
 void* machine_main(void* arg) noexcept {
   auto* const m = static_cast<machine*>(arg);
   sigsafe::set_current_machine(m);
@@ -66,6 +80,7 @@ void* machine_main(void* arg) noexcept {
   make_gsignal(*m);
   m->words = fiber::this_thread_words();
   fiber::adopt_thread(m->g0);
+  shorten_timer_slack();
   schedule_for_ever(m);
 }
 
@@ -113,6 +128,13 @@ void give_wake(machine* m) noexcept {
 enum class found { none, sleeper, poller, room };
 
 }  // namespace
+
+long timer_slack_for_children() noexcept {
+  const long before = slack_before.load();
+  const bool ours =
+      before != 0 && sys::call(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0) == timer_slack_ns;
+  return ours ? before : 0;
+}
 
 bool start_machine(processor* p, bool spinning) noexcept {
   scheduler& s = the_scheduler();

@@ -52,6 +52,10 @@ void timer_start(sched_timer& timer, std::int64_t when_ns) noexcept;
 /// been poked), or was never started.
 bool timer_stop(sched_timer& timer) noexcept;
 
+/// The timer slack (prctl(2)) that a child of the calling thread should have in place of the one it
+/// would inherit; 0 for none: the thread is not one of the scheduler's.
+long timer_slack_for_children() noexcept;
+
 // --------------------------------------------------------------------------------------- new Gs
 
 /// A G whose closure's place is `closure`, `size` bytes aligned to `align`, on its stack. nullptr:

@@ -6,6 +6,7 @@
 #include "support/proc_self.hpp"
 #include "sys/clock.hpp"
 
+#include <sigrun/go.hpp>
 #include <sigrun/process.hpp>
 
 #include <fcntl.h>
@@ -216,6 +217,13 @@ TEST_F(SpawnTest, AHandlerOfTheParentIsDefaultInTheChildAndAnIgnoreStays) {
   EXPECT_TRUE(seen.caught.empty());
   EXPECT_TRUE(seen.ignored.has(SIGUSR2));
   EXPECT_TRUE(seen.blocked.empty());
+}
+
+TEST_F(SpawnTest, AChildOfAGoroutineHasTheTimerSlackOfOthers) {
+  const std::string usual = output("exec cat /proc/self/timerslack_ns");
+  std::string from_goroutine;
+  sigrun::go([&] { from_goroutine = output("exec cat /proc/self/timerslack_ns"); }).join();
+  EXPECT_EQ(from_goroutine, usual);
 }
 
 TEST_F(SpawnTest, WaitingTwiceReturnsTheSame) {
