@@ -110,13 +110,16 @@ void keep_exception() noexcept {
 }
 
 void run_main(void (*f)(void*), void* arg) {
-  struct flag {
-    flag() { sched::set_in_run(true); }
-    ~flag() { sched::set_in_run(false); }
+  // The main goroutine says itself when it ends: the thread below may get to run much later, and
+  // meanwhile nothing would look more like a deadlock.
+  struct in_run {
+    in_run() { sched::set_in_run(true); }
+    ~in_run() { sched::set_in_run(false); }
   };
-  goroutine main_goroutine = go({.name = "main"}, f, arg);
-  const flag waiting;
-  main_goroutine.join();
+  go({.name = "main"}, [f, arg] {
+    const in_run until_the_end;
+    f(arg);
+  }).join();
 }
 
 void run_foreign_erased(void (*f)(void*), void* arg) { sched::run_foreign(f, arg); }
