@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Everything but the adapters (asio.hpp, libuv.hpp, coro.hpp), which need what not every program
-// has.
+// Everything but the adapters (asio.hpp, beast.hpp, libuv.hpp, coro.hpp), which need what not every
+// program has.
 #pragma once
 
 #include <sigrun/address.hpp>
@@ -10,6 +10,7 @@
 #include <sigrun/chan.hpp>
 #include <sigrun/context.hpp>
 #include <sigrun/file.hpp>
+#include <sigrun/go.hpp>
 #include <sigrun/net.hpp>
 #include <sigrun/notify_context.hpp>
 #include <sigrun/pipe.hpp>

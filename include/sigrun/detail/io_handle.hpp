@@ -67,7 +67,7 @@ class gathered {
  public:
   template <class Buffers>
   explicit gathered(const Buffers& buffers) {
-    if constexpr (requires { std::begin(buffers)->data(); }) {
+    if constexpr (requires { (*std::begin(buffers)).data(); }) {
       for (const auto& one : buffers) {
         if (count_ == max) break;
         add(one);
