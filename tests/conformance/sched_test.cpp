@@ -38,16 +38,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
+#if !defined(__has_feature)
+#define __has_feature(x) 0
 #endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+constexpr bool by_tsan = true;
 #else
-constexpr bool sanitized = false;
+constexpr bool by_tsan = false;
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = by_tsan;
 #endif
 
 class SchedConformance : public ::testing::Test {
@@ -393,7 +395,7 @@ TEST_F(SchedConformance, TheProcessEndsWhileGoroutinesRun) {
       max_procs(2);
       return run([by_exit] {
         chan<int> never(0);
-        static const gate shut;
+        static const gate& shut = *new gate;  // never closed: it is read until the end
         go([never] { never.recv(); });
         go([] { foreign_call([] { shut.pass(); }); });
         go([] {
@@ -689,6 +691,7 @@ TEST_F(SchedConformance, AChildForkedInAGoroutineMayCleanUpAndExec) {
 // ------------------------------------------------------------------------------ deadlock and lists
 
 TEST_F(SchedConformance, AllAsleepIsReportedWithWhatEachWaitsFor) {
+  if (by_tsan) GTEST_SKIP() << "TSan has a thread of its own, which might wake somebody";
   const auto end = run_child([] {
     return run([] {
       chan<int> never(0);
