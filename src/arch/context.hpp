@@ -102,18 +102,6 @@ struct control_words {
 /// `*from`, perhaps on another OS thread, with what that somebody passed.
 extern "C" void* sigrun_context_switch(context* from, const context* to, void* pass) noexcept;
 
-/// The same for the one place that almost every stack is left from: there it costs no more, and the
-/// caller's returns after it are predicted, each some 5 ns. From several places by turns it costs
-/// three times as much as the other.
-#if defined(__x86_64__)
-extern "C" void* sigrun_context_switch_paired(context* from, const context* to,
-                                              void* pass) noexcept;
-#else
-inline void* sigrun_context_switch_paired(context* from, const context* to, void* pass) noexcept {
-  return sigrun_context_switch(from, to, pass);  // ends with `ret` anyway
-}
-#endif
-
 /// What a context of make_context() begins in, behind a nop; backtraces end there.
 extern "C" void sigrun_context_start() noexcept;
 #if defined(__x86_64__)

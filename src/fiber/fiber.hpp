@@ -107,19 +107,6 @@ void* switch_to(fiber_state& from, fiber_state& to, leave leaving, const thread_
 }
 #endif
 
-/// The same for the scheduler's one place where goroutines leave; see sigrun_context_switch_paired.
-[[gnu::always_inline]] inline void* switch_to_peer(fiber_state& from, fiber_state& to,
-                                                   [[maybe_unused]] leave leaving,
-                                                   const thread_words& thread,
-                                                   void* pass = nullptr) noexcept {
-#if SIGRUN_SWITCH_INLINE
-  exchange_words(from, to, thread);
-  return arch::sigrun_context_switch_paired(&from.context, &to.context, pass);
-#else
-  return switch_to(from, to, leaving, thread, pass);
-#endif
-}
-
 /// Calls f(arg) on the stack of `thread_fiber`, the parked fiber of the calling thread, for code
 /// that needs a big stack; `self` is the running one. Returns after f, on the same thread; an
 /// exception passes through. Neither f nor what it calls may switch.

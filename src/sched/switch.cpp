@@ -60,7 +60,7 @@ machine* leave(machine* m, after todo, parker* parking, g* to) noexcept {
   } else {
     m->current = nullptr;
   }
-  auto* const now = static_cast<machine*>(fiber::switch_to_peer(
+  auto* const now = static_cast<machine*>(fiber::switch_to(
       from->fiber, to != nullptr ? to->fiber : m->g0,
       todo == after::exit ? fiber::leave::ends : fiber::leave::parks, m->words, m));
   land(now);

@@ -10,13 +10,14 @@
 // is a return address and has no endbr64. The other stack is read past rcx and not popped, so that
 // no load waits for rsp: 3 ns against 5. Until rsp changes, a walk finds the old stack whole in
 // memory.
-//
-// sigrun_context_switch_paired ends with the `ret` all the same. Where every stack was left from
-// one place, the prediction is right; and only then do the processor's stack of return addresses
-// and the program's go on in step, so that the returns after it are predicted, too.
-
-// Leaves the old stack and loads all but rsp and the place to go on at, which lies at 0x30(%rcx).
-.macro  LEAVE_AND_LOAD
+        .text
+        .p2align 5
+        .globl  sigrun_context_switch
+        .hidden sigrun_context_switch
+        .type   sigrun_context_switch, @function
+// void* sigrun_context_switch(context* from [rdi], const context* to [rsi], void* pass [rdx])
+sigrun_context_switch:
+        .cfi_startproc
         endbr64
         movq    (%rsi), %rcx                    // to->stack_pointer
         pushq   %rbp
@@ -46,48 +47,18 @@
         movq    0x18(%rcx), %r12
         movq    0x20(%rcx), %rbx
         movq    0x28(%rcx), %rbp
-.endm
-
-.macro  RESTORED
+        leaq    0x38(%rcx), %rsp                // from here on we are the other stack
+        .cfi_def_cfa_offset 0
+        .cfi_register %rip, %rdx
         .cfi_restore %rbp
         .cfi_restore %rbx
         .cfi_restore %r12
         .cfi_restore %r13
         .cfi_restore %r14
         .cfi_restore %r15
-.endm
-
-        .text
-        .p2align 5
-        .globl  sigrun_context_switch
-        .hidden sigrun_context_switch
-        .type   sigrun_context_switch, @function
-// void* sigrun_context_switch(context* from [rdi], const context* to [rsi], void* pass [rdx])
-sigrun_context_switch:
-        .cfi_startproc
-        LEAVE_AND_LOAD
-        leaq    0x38(%rcx), %rsp                // from here on we are the other stack
-        .cfi_def_cfa_offset 0
-        .cfi_register %rip, %rdx
-        RESTORED
         notrack jmp *%rdx
         .cfi_endproc
         .size   sigrun_context_switch, . - sigrun_context_switch
-
-        .p2align 5
-        .globl  sigrun_context_switch_paired
-        .hidden sigrun_context_switch_paired
-        .type   sigrun_context_switch_paired, @function
-// The same arguments.
-sigrun_context_switch_paired:
-        .cfi_startproc
-        LEAVE_AND_LOAD
-        leaq    0x30(%rcx), %rsp                // from here on we are the other stack
-        .cfi_def_cfa_offset 8
-        RESTORED
-        ret
-        .cfi_endproc
-        .size   sigrun_context_switch_paired, . - sigrun_context_switch_paired
 
 // First code of a new stack: r12 = entry, rbx = arg as make_context() laid them out, rax = what the
 // resumer passed. rsp is a multiple of 16. Entered behind the nop: to a walk over a stack that has
