@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/clock.hpp"
 
-#include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
 #include "sys/clock.hpp"
 
@@ -22,8 +21,15 @@ std::int64_t now_ns() noexcept {
 void set_virtual_clock(std::int64_t ns) noexcept {
   virtual_ns.store(ns);
   // Who sleeps until the next timer sleeps by the real clock.
-  if (started()) the_scheduler().poller.wake();
+  if (the_scheduler().poller.is_open()) the_scheduler().poller.wake();
 }
 void advance_virtual_clock(std::int64_t by_ns) noexcept { set_virtual_clock(now_ns() + by_ns); }
 
 }  // namespace sigrun::sched
+
+namespace sigrun::detail {
+
+// For deadlines that public headers compute.
+std::int64_t now_ns() noexcept { return sched::now_ns(); }
+
+}  // namespace sigrun::detail

@@ -133,6 +133,8 @@ int poll_now() noexcept;
 
 /// An M for `p` (nullptr: for any idle P). False: there is none to have.
 bool start_machine(processor* p, bool spinning) noexcept;
+/// Under the lock: Ps up to this number exist then. False: no memory.
+bool make_ps_up_to(int n) noexcept;
 /// Sleeps until the M is given a P.
 void stop_machine(machine* m) noexcept;
 /// Under the lock.

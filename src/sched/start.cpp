@@ -36,22 +36,6 @@ int wished_procs() noexcept {
   return std::min(cpus_we_may_use(), procs_limit);
 }
 
-// Under the scheduler's lock. False: no memory.
-bool make_ps_up_to(int n) noexcept {
-  scheduler& s = the_scheduler();
-  for (int i = s.made.load(); i < n; ++i) {
-    auto* const p = new (std::nothrow) processor;
-    if (p == nullptr) return false;
-    p->id = i;
-    p->random = static_cast<std::uint32_t>(i) * 2654435761U + 1;
-    // The only P there is has nobody to share with; see run_queue.hpp (3).
-    p->queue.set_shared(n > 1);
-    s.ps[i].store(p, std::memory_order_release);
-    s.made.store(i + 1, std::memory_order_release);
-  }
-  return true;
-}
-
 // Under the lock: takes those above the number out of the idle list.
 void sort_out_idle() noexcept {
   processor* list = nullptr;
@@ -67,6 +51,21 @@ void sort_out_idle() noexcept {
 }
 
 }  // namespace
+
+bool make_ps_up_to(int n) noexcept {
+  scheduler& s = the_scheduler();
+  for (int i = s.made.load(); i < n; ++i) {
+    auto* const p = new (std::nothrow) processor;
+    if (p == nullptr) return false;
+    p->id = i;
+    p->random = static_cast<std::uint32_t>(i) * 2654435761U + 1;
+    // The only P there is has nobody to share with; see run_queue.hpp (3).
+    p->queue.set_shared(n > 1);
+    s.ps[i].store(p, std::memory_order_release);
+    s.made.store(i + 1, std::memory_order_release);
+  }
+  return true;
+}
 
 long start() noexcept {
   scheduler& s = the_scheduler();

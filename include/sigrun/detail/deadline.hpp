@@ -13,6 +13,9 @@ namespace sigrun::detail {
 inline constexpr std::int64_t wait_for_ever = INT64_MAX;
 inline constexpr std::int64_t do_not_wait = INT64_MIN;
 
+/// The runtime's clock: CLOCK_MONOTONIC, or what a test has put in its place.
+std::int64_t now_ns() noexcept;
+
 template <class Clock, class Duration>
 std::int64_t deadline_at(std::chrono::time_point<Clock, Duration> at) noexcept {
   static_assert(std::is_same_v<Clock, std::chrono::steady_clock>);
@@ -25,8 +28,7 @@ std::int64_t deadline_in(std::chrono::duration<Rep, Period> wait) noexcept {
   const std::chrono::duration<double> seconds = wait;
   if (seconds.count() <= 0) return do_not_wait;
   if (seconds.count() > 4e9) return wait_for_ever;
-  using std::chrono::steady_clock;
-  return deadline_at(steady_clock::now() + std::chrono::ceil<std::chrono::nanoseconds>(wait));
+  return now_ns() + std::chrono::ceil<std::chrono::nanoseconds>(wait).count();
 }
 
 /// The same for any clock: what is left by that clock now is waited by the steady one, so a clock
