@@ -102,6 +102,54 @@ struct control_words {
 /// `*from`, perhaps on another OS thread, with what that somebody passed.
 extern "C" void* sigrun_context_switch(context* from, const context* to, void* pass) noexcept;
 
+/// The same, inline. On amd64 that is more than a call saved: the processor predicts returns by the
+/// calls it has seen, and one that is left by a jump would put every return after it off by one.
+/// Callers are compiled without a red zone (a flag of module fiber): the frame is laid below rsp.
+[[gnu::always_inline]] inline void* switch_context(context& from, const context& to,
+                                                   void* pass) noexcept {
+#if defined(__x86_64__)
+  context* out = &from;
+  const context* in = &to;
+  // rsp moves once, so the tables of the function around hold before and after. The registers that
+  // are not named are saved by the caller, as for a call.
+  asm volatile(
+      "leaq 1f(%%rip), %%rdx\n\t"
+      "movq %%rdx, -0x08(%%rsp)\n\t"
+      "movq %%rbp, -0x10(%%rsp)\n\t"
+      "movq %%rbx, -0x18(%%rsp)\n\t"
+      "movq %%r12, -0x20(%%rsp)\n\t"
+      "movq %%r13, -0x28(%%rsp)\n\t"
+      "movq %%r14, -0x30(%%rsp)\n\t"
+      "movq %%r15, -0x38(%%rsp)\n\t"
+      "leaq -0x38(%%rsp), %%rdx\n\t"
+      "movq (%%rsi), %%rcx\n\t"
+      "movq %%rdx, (%%rdi)\n\t"
+      "movq 0x30(%%rcx), %%rdx\n\t"
+      "movq 0x00(%%rcx), %%r15\n\t"
+      "movq 0x08(%%rcx), %%r14\n\t"
+      "movq 0x10(%%rcx), %%r13\n\t"
+      "movq 0x18(%%rcx), %%r12\n\t"
+      "movq 0x20(%%rcx), %%rbx\n\t"
+      "movq 0x28(%%rcx), %%rbp\n\t"
+      "leaq 0x38(%%rcx), %%rsp\n\t"
+      "notrack jmp *%%rdx\n"
+      "1:"
+      : "+a"(pass), "+D"(out), "+S"(in)
+      :
+      : "rcx", "rdx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+        "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
+#if defined(__AVX512F__)
+        "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",
+        "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6",
+        "k7",
+#endif
+        "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "cc", "memory");
+  return pass;
+#else
+  return sigrun_context_switch(&from, &to, pass);
+#endif
+}
+
 /// What a context of make_context() begins in, behind a nop; backtraces end there.
 extern "C" void sigrun_context_start() noexcept;
 #if defined(__x86_64__)

@@ -103,7 +103,7 @@ void* switch_to(fiber_state& from, fiber_state& to, leave leaving, const thread_
                                               const thread_words& thread,
                                               void* pass = nullptr) noexcept {
   exchange_words(from, to, thread);
-  return arch::sigrun_context_switch(&from.context, &to.context, pass);
+  return arch::switch_context(from.context, to.context, pass);
 }
 #endif
 

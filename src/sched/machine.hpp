@@ -46,7 +46,8 @@ struct machine {
   alignas(64) std::atomic<std::uint32_t> busy{1};
   std::atomic<std::uint32_t> lost{0};
   processor* p = nullptr;
-  g* current = nullptr;  // nullptr on g0 without a G to run
+  g* current = nullptr;                   // nullptr on g0 without a G to run
+  std::atomic<std::uint32_t> foreign{0};  // a foreign call is under way
   after todo = after::nothing;
   g* left = nullptr;  // the G that `todo` is about
   parker* parking = nullptr;
@@ -59,8 +60,7 @@ struct machine {
 
   std::atomic<bool> wanted{false};  // sysmon asks the running G to yield
 
-  // A foreign call is under way; how many there have been, so that sysmon can tell two apart.
-  std::atomic<std::uint32_t> foreign{0};
+  // How many foreign calls there have been, so that sysmon can tell two apart.
   std::atomic<std::uint32_t> foreign_calls{0};
   std::uint32_t seen_foreign = 0;  // sysmon's
 

@@ -21,7 +21,8 @@ namespace sigrun::sched {
 
 class run_queue {
  public:
-  static constexpr std::uint32_t room = 256;
+  static constexpr std::uint32_t room = 1024;  // 8 KiB a P
+  static constexpr std::uint32_t spill = 64;   // goes to the global queue when it is full
 
   /// Owner. Appends; false when the ring is full.
   bool push(g* gp) noexcept {
@@ -76,11 +77,13 @@ class run_queue {
     return nullptr;
   }
 
-  /// Owner. Takes the older half of a full ring; for the global queue.
-  void take_half(g_list& out) noexcept {
+  /// Owner. Takes the oldest of a full ring; for the global queue. Few, because this runs on the
+  /// stack of whoever spawns.
+  void take_oldest(g_list& out) noexcept {
     std::uint32_t head = head_.load(std::memory_order_acquire);
-    const std::uint32_t count = (tail_.load(std::memory_order_relaxed) - head) / 2;
-    g* taken[room / 2];
+    const std::uint32_t there = tail_.load(std::memory_order_relaxed) - head;
+    const std::uint32_t count = there < spill ? there : spill;
+    g* taken[spill];
     for (std::uint32_t i = 0; i < count; ++i) {
       taken[i] = slots_[(head + i) % room].load(std::memory_order_relaxed);
     }

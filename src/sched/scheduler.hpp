@@ -74,7 +74,8 @@ struct scheduler {
   int ready_ps() const noexcept { return idle_count.load(); }
 };
 
-scheduler& the_scheduler() noexcept;
+extern constinit scheduler scheduler_instance;
+inline scheduler& the_scheduler() noexcept { return scheduler_instance; }
 
 // ---------------------------------------------------------------------------------- section.cpp
 

@@ -4,13 +4,8 @@
 #include <mutex>
 
 namespace sigrun::sched {
-namespace {
 
-constinit scheduler instance;
-
-}  // namespace
-
-scheduler& the_scheduler() noexcept { return instance; }
+constinit scheduler scheduler_instance;
 
 machine* enter_slowly(machine* m) noexcept {
   scheduler& s = the_scheduler();

@@ -167,8 +167,22 @@ void start_g(g* gp, void (*entry)(void*) noexcept) noexcept {
 
 void abandon_g(g* gp) noexcept {
   gp->state.store(g_state::dead, std::memory_order_relaxed);
+  the_scheduler().live.fetch_sub(1, std::memory_order_relaxed);
   recycle(gp);
 }
+
+namespace {
+
+// In the section in which the M goes on after a G's end.
+void count_end() noexcept {
+  if (processor* const p = current_machine()->p) {
+    count(p->ended);
+  } else {
+    the_scheduler().live.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace
 
 // A goroutine that joins is run next, without a detour by any queue; life is nobody else's then.
 g* take_joiner(g* gp) noexcept {
@@ -183,6 +197,7 @@ g* take_joiner(g* gp) noexcept {
 void finish(g* gp) noexcept {
   gp->state.store(g_state::dead, std::memory_order_relaxed);
   if (gp->locked != nullptr) release_lock(gp);
+  count_end();
   if (gp->life.load(std::memory_order_relaxed) == meeting) {
     gp->life.store(over, std::memory_order_release);  // its joiner runs already: it is this stack
     return;
@@ -202,12 +217,10 @@ void recycle(g* gp) noexcept {
   bool inside = false;
   machine* const m = section_if_any(inside);
   if (m == nullptr) {
-    the_scheduler().live.fetch_sub(1, std::memory_order_relaxed);
     gp->cacheable ? give_shared_free(gp) : unmake_g(gp);
     return;
   }
   processor& p = *m->p;
-  count(p.ended);
   g_list spill;
   if (gp->cacheable) {
     gp->next = p.free_gs;

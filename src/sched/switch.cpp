@@ -152,11 +152,11 @@ void queue_here(machine* m, g* gp, bool first) noexcept {
     if (gp == nullptr) return;
   }
   while (!p->queue.push(gp)) {
-    g_list half;
-    p->queue.take_half(half);
-    if (half.empty()) continue;  // a thief made room
-    half.push(gp);
-    queue_global(half);
+    g_list oldest;
+    p->queue.take_oldest(oldest);
+    if (oldest.empty()) continue;  // a thief made room
+    oldest.push(gp);
+    queue_global(oldest);
     return;
   }
 }

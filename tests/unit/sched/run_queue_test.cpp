@@ -38,16 +38,16 @@ TEST(run_queue_test, what_is_pushed_first_overtakes_and_displaces_one) {
   }
 }
 
-TEST(run_queue_test, a_full_ring_refuses_and_gives_up_its_older_half) {
+TEST(run_queue_test, a_full_ring_refuses_and_gives_up_its_oldest) {
   run_queue queue;
   auto gs = some(run_queue::room + 1);
   for (std::uint32_t i = 0; i < run_queue::room; ++i) EXPECT_TRUE(queue.push(&gs[i]));
   EXPECT_FALSE(queue.push(&gs[run_queue::room]));
-  g_list half;
-  queue.take_half(half);
-  EXPECT_EQ(half.size(), static_cast<int>(run_queue::room / 2));
-  EXPECT_EQ(half.pop(), &gs[0]);
-  EXPECT_EQ(queue.pop(), &gs[run_queue::room / 2]);
+  g_list oldest;
+  queue.take_oldest(oldest);
+  EXPECT_EQ(oldest.size(), static_cast<int>(run_queue::spill));
+  EXPECT_EQ(oldest.pop(), &gs[0]);
+  EXPECT_EQ(queue.pop(), &gs[run_queue::spill]);
 }
 
 TEST(run_queue_test, a_thief_takes_the_older_half_and_runs_the_youngest_of_it) {
@@ -114,9 +114,9 @@ TEST(run_queue_test, under_thieves_each_one_comes_out_once) {
       g* gp = &gs[i];
       if (given % 3 == 0) gp = queue.push_first(gp);
       while (gp != nullptr && !queue.push(gp)) {
-        g_list half;
-        queue.take_half(half);
-        while (g* old = half.pop()) came_out(old);
+        g_list oldest;
+        queue.take_oldest(oldest);
+        while (g* old = oldest.pop()) came_out(old);
       }
       ++given;
     }
