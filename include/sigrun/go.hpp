@@ -92,8 +92,7 @@ class goroutine {
 template <class F, class... A>
 goroutine go(const go_options& options, F&& f, A&&... args) {
   using task = detail::go_task<std::decay_t<F>, std::decay_t<A>...>;
-  detail::new_goroutine fresh(options.stack_size, task::size, task::align, options.name,
-                              __builtin_return_address(0));
+  detail::new_goroutine fresh(options.stack_size, task::size, task::align, options.name);
   task::make(fresh.place(), std::forward<F>(f), std::forward<A>(args)...);
   return goroutine(fresh.start(&task::run));
 }

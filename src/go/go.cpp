@@ -36,6 +36,12 @@ void set_name(g* gp, std::string_view name) noexcept {
   gp->name[size] = '\0';
 }
 
+void swap_labels(g* gp, void* labels) noexcept {
+  sched::change_g(
+      gp, [](g* self, void* arg) { std::swap(self->labels, *static_cast<void**>(arg)); }, &labels);
+  go_detail::drop_labels(labels);
+}
+
 // The exception that left a goroutine, in g::error: std::exception_ptr is one pointer.
 static_assert(sizeof(std::exception_ptr) == sizeof(void*));
 
@@ -55,21 +61,30 @@ namespace detail {
 
 static_assert(closure_on_stack <= sched::closure_max);
 
-new_goroutine::new_goroutine(std::size_t stack_size, std::size_t size, std::size_t align,
-                             std::string_view name, const void* created_at) {
+// Never inlined: its return address lies in the function that called go().
+[[gnu::noinline]] new_goroutine::new_goroutine(std::size_t stack_size, std::size_t size,
+                                               std::size_t align, std::string_view name) {
   start_scheduler("sigrun::go: the scheduler's start");
-  g* const gp = sched::new_g({stack_size, size, align, created_at});
+  g* const gp = sched::new_g({stack_size, size, align, __builtin_return_address(0)});
   if (gp == nullptr) {
     throw std::system_error(
         ENOMEM, std::system_category(),
         "sigrun::go: a stack of " +
             std::to_string(stack_size == 0 ? stack::default_reserve : stack_size) + " bytes");
   }
-  set_name(gp, name);
+  // It is in no listing yet, so the name needs no lock.
+  if (!name.empty() || gp->name[0] != '\0') set_name(gp, name);
   const g* const parent = sched::current_g();
-  gp->labels = go_detail::share_labels(parent != nullptr ? parent->labels : nullptr);
+  if (parent != nullptr && parent->labels != nullptr) {
+    gp->labels = go_detail::share_labels(parent->labels);
+  }
   g_ = gp;
   place_ = gp->closure;
+}
+
+void forget_labels() noexcept {
+  g* const gp = sched::current_g();
+  if (gp->labels != nullptr) swap_labels(gp, nullptr);
 }
 
 void* new_goroutine::start(void (*run)(void*) noexcept) noexcept {
@@ -142,7 +157,11 @@ std::uint64_t goroutine_id() noexcept {
 }
 
 void set_goroutine_name(std::string_view name) noexcept {
-  if (g* const gp = sched::current_g()) set_name(gp, name);
+  if (g* const gp = sched::current_g()) {
+    sched::change_g(
+        gp, [](g* self, void* arg) { set_name(self, *static_cast<std::string_view*>(arg)); },
+        &name);
+  }
 }
 
 std::string goroutine_name() {
@@ -151,7 +170,9 @@ std::string goroutine_name() {
 }
 
 void set_goroutine_label(std::string_view key, std::string_view value) {
-  if (g* const gp = sched::current_g()) gp->labels = go_detail::with_label(gp->labels, key, value);
+  if (g* const gp = sched::current_g()) {
+    swap_labels(gp, go_detail::with_label(gp->labels, key, value));
+  }
 }
 
 int max_procs() noexcept { return sched::start() < 0 ? 1 : sched::max_procs(); }

@@ -28,9 +28,9 @@ void drop_labels(void* labels) noexcept {
   if (as_set(labels)->users.fetch_sub(1, std::memory_order_acq_rel) == 1) delete as_set(labels);
 }
 
-void* with_label(void* labels, std::string_view key, std::string_view value) {
+void* with_label(const void* labels, std::string_view key, std::string_view value) {
   auto fresh = std::make_unique<label_set>();
-  if (labels != nullptr) fresh->list = as_set(labels)->list;
+  fresh->list = labels_of(labels);
   std::erase_if(fresh->list, [key](const auto& label) { return label.first == key; });
   if (!value.empty()) fresh->list.emplace_back(key, value);
   std::sort(fresh->list.begin(), fresh->list.end());

@@ -16,8 +16,8 @@ using label_list = std::vector<std::pair<std::string, std::string>>;
 /// One more user of `labels`, which is returned; nullptr is the empty set.
 void* share_labels(void* labels) noexcept;
 void drop_labels(void* labels) noexcept;
-/// Gives up `labels` for a set with the change; throws std::bad_alloc, and then has not.
-void* with_label(void* labels, std::string_view key, std::string_view value);
+/// A new set: `labels` with the change. Throws std::bad_alloc.
+void* with_label(const void* labels, std::string_view key, std::string_view value);
 /// What is in it. The caller must know that it stays meanwhile.
 const label_list& labels_of(const void* labels) noexcept;
 

@@ -25,24 +25,36 @@ park_result parker::park(std::int64_t deadline_ns) noexcept {
   return g_ != nullptr ? park_goroutine(deadline_ns) : park_thread(deadline_ns);
 }
 
+// Stops the goroutine until somebody makes it ready.
+void parker::leave_goroutine() noexcept {
+  machine* m = enter(current_machine());
+  g_->why.store(why_, std::memory_order_relaxed);
+  g_->on.store(on_, std::memory_order_relaxed);
+  g_->since_ns.store(the_scheduler().coarse_ns.load(std::memory_order_relaxed),
+                     std::memory_order_relaxed);
+  m = leave(m, after::park, this);
+  leave_section(m);
+}
+
+// Not inlined: the timer would be on the stack of every parked goroutine.
+[[gnu::noinline]] void parker::leave_goroutine_until(std::int64_t deadline_ns) noexcept {
+  sched_timer timer;
+  timer.sleeper = this;
+  timer_start(timer, deadline_ns);
+  leave_goroutine();
+  timer_stop(timer);
+}
+
 park_result parker::park_goroutine(std::int64_t deadline_ns) noexcept {
   std::uint32_t seen = state_.load(std::memory_order_acquire);
   base::expect(current_g() == g_, "parker: parked by another goroutine than made it");
   if (seen == running_state) {
-    sched_timer timer;
-    if (deadline_ns != sys::never) {
+    if (deadline_ns == sys::never) {
+      leave_goroutine();
+    } else {
       if (deadline_ns <= now_ns()) return park_result::timeout;
-      timer.sleeper = this;
-      timer_start(timer, deadline_ns);
+      leave_goroutine_until(deadline_ns);
     }
-    machine* m = enter(current_machine());
-    g_->why.store(why_, std::memory_order_relaxed);
-    g_->on.store(on_, std::memory_order_relaxed);
-    g_->since_ns.store(the_scheduler().coarse_ns.load(std::memory_order_relaxed),
-                       std::memory_order_relaxed);
-    m = leave(m, after::park, this);
-    leave_section(m);
-    if (deadline_ns != sys::never) timer_stop(timer);
     seen = state_.load(std::memory_order_acquire);  // pairs with the exchange in unpark
   }
   if (seen == poked_state &&

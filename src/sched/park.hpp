@@ -102,6 +102,8 @@ class parker {
 
   park_result park_thread(std::int64_t deadline_ns) noexcept;
   park_result park_goroutine(std::int64_t deadline_ns) noexcept;
+  void leave_goroutine() noexcept;
+  void leave_goroutine_until(std::int64_t deadline_ns) noexcept;
 
   std::atomic<std::uint32_t> state_{running_state};
   g* const g_;

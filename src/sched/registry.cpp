@@ -38,6 +38,11 @@ void g_registry::remove(g* gp) noexcept {
   free_ = slot + 1;
 }
 
+void g_registry::change(g* gp, void (*how)(g*, void*), void* arg) {
+  const std::lock_guard hold(lock_);
+  how(gp, arg);
+}
+
 void g_registry::for_each(void (*visit)(const g*, void*), void* arg) {
   const std::lock_guard hold(lock_);
   for (std::uint32_t slot = 0; slot < used_; ++slot) {

@@ -21,6 +21,8 @@ class g_registry {
   void remove(g* gp) noexcept;
 
   /// Calls visit(gp, arg) for each G that is alive, under the lock: its memory stays meanwhile.
+  /// Runs how(gp, arg) under the same lock: for what for_each reads and is no atom.
+  void change(g* gp, void (*how)(g*, void*), void* arg);
   void for_each(void (*visit)(const g*, void*), void* arg);
 
  private:

@@ -83,6 +83,8 @@ bool detached(const g* gp) noexcept;
 
 /// Calls `visit(gp, arg)` for every G that has not ended, under a lock: nothing may block in it.
 void for_each_g(void (*visit)(const g* gp, void* arg), void* arg);
+/// Calls `change` under the same lock, for a G's name and labels, which for_each_g() shows.
+void change_g(g* gp, void (*change)(g* gp, void* arg), void* arg);
 
 // -------------------------------------------------------------------------------- foreign calls
 

@@ -213,7 +213,6 @@ void finish(g* gp) noexcept {
 
 void recycle(g* gp) noexcept {
   gp->state.store(g_state::free, std::memory_order_relaxed);
-  gp->name[0] = '\0';
   bool inside = false;
   machine* const m = section_if_any(inside);
   if (m == nullptr) {
@@ -265,6 +264,8 @@ void detach_g(g* gp) noexcept {
 }
 
 void set_lost_error_report(void (*report)(g*) noexcept) noexcept { report_lost_error = report; }
+
+void change_g(g* gp, void (*change)(g*, void*), void* arg) { all_gs().change(gp, change, arg); }
 
 void for_each_g(void (*visit)(const g* gp, void* arg), void* arg) { all_gs().for_each(visit, arg); }
 

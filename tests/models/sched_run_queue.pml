@@ -3,7 +3,7 @@
 // A P's run queue: src/sched/run_queue.hpp invariants (1) and (2). A ring with one producer, its
 // owner, and `first`, the place of the G that runs before the ring. push_first() puts a G there, and
 // who was there goes to the tail by push(); a full ring gives half to the global queue by
-// take_half(); pop() takes `first`, then the head; steal_into() copies half of what it sees and then
+// take_oldest(); pop() takes `first`, then the head; steal_into() copies half of what it sees and then
 // moves the head, or takes `first` when the ring is empty. The queue is shared throughout.
 //
 // Four Gs are there already; the owner pushes two more, with pops between as it likes, and then pops

@@ -23,8 +23,7 @@ struct goexit_unwind {};
 /// A goroutine that was made and not started; its end without start() gives it back.
 class new_goroutine {
  public:
-  new_goroutine(std::size_t stack_size, std::size_t size, std::size_t align, std::string_view name,
-                const void* created_at);
+  new_goroutine(std::size_t stack_size, std::size_t size, std::size_t align, std::string_view name);
   new_goroutine(const new_goroutine&) = delete;
   new_goroutine& operator=(const new_goroutine&) = delete;
   ~new_goroutine() {
@@ -46,6 +45,8 @@ std::uint64_t id(const void* g) noexcept;
 void run_main(void (*f)(void*), void* arg);
 /// Keeps the exception being handled for join(), or ends the process by it.
 void keep_exception() noexcept;
+/// At its end: the goroutine's labels go.
+void forget_labels() noexcept;
 void run_foreign_erased(void (*f)(void*), void* arg);
 
 /// The largest closure that lies on the goroutine's own stack; others are on the heap.
@@ -89,6 +90,7 @@ class go_task {
       keep_exception();
     }
     std::destroy_at(&self);
+    forget_labels();
   }
 };
 

@@ -74,8 +74,12 @@ sigrun_context_start:
         endbr64
         movq    %rbx, %rdi
         movq    %rax, %rsi
-        call    *%r12
-        ud2                                     // entry() returned
+        leaq    1f(%rip), %rcx                  // a call would put the return predictor off by one
+        pushq   %rcx
+        .cfi_adjust_cfa_offset 8
+        jmp     *%r12
+        .cfi_adjust_cfa_offset -8
+1:      ud2                                     // entry() returned
         .cfi_endproc
         .size   sigrun_context_start, . - sigrun_context_start
 
