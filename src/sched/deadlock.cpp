@@ -36,16 +36,16 @@ bool all_asleep_for_ever() noexcept {
   int ms = 0;
   {
     const std::lock_guard hold(s.lock);
-    if (s.idle_count.load() != s.procs.load()) return false;
+    if (!s.global.empty()) return false;
+    // An M that is not at rest may have a goroutine in its hands that no queue shows.
     for (const machine* m = s.all_ms; m != nullptr; m = m->next) {
+      if (!m->resting) return false;
       if (m->tid != 0) ++ms;
-      // A goroutine that lost its P, in a loop or a foreign call, is still on its way.
-      if (m->current != nullptr) return false;
     }
-  }
-  for (int i = 0; i < s.made.load(); ++i) {
-    const processor* const p = s.ps[i].load(std::memory_order_acquire);
-    if (!p->queue.empty() || p->next_timer.load() != sys::never) return false;
+    for (int i = 0; i < s.made.load(); ++i) {
+      const processor* const p = s.ps[i].load(std::memory_order_acquire);
+      if (!p->queue.empty() || p->next_timer.load() != sys::never) return false;
+    }
   }
   return threads_of_process() == ms + 2;
 }

@@ -151,6 +151,7 @@ bool sleep_in_poller(machine* m) noexcept {
     if (s.in_poller) return false;
     s.in_poller = true;
     s.polling = m;
+    m->resting = true;
   }
   s.poll_until.store(sys::never);
   const std::int64_t until = next_timer_of_all();  // scheduler.hpp (3)
@@ -167,6 +168,7 @@ bool sleep_in_poller(machine* m) noexcept {
     const std::lock_guard hold(s.lock);
     if (s.polling == m) s.polling = nullptr;
     s.in_poller = false;
+    m->resting = false;
   }
   s.last_poll_ns.store(now_ns(), std::memory_order_relaxed);
   // With a P they go to its queue, without one to the global queue, which somebody serves.

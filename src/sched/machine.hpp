@@ -66,10 +66,11 @@ struct machine {
 
   // Idle.
   std::atomic<std::uint32_t> wake{0};  // futex: 1 when it was given a P
-  machine* next_idle = nullptr;        // under the scheduler's lock
-  processor* next_p = nullptr;         // under the scheduler's lock: for next_g, by start_locked
-  g* locked = nullptr;                 // this M runs that G alone
-  g* next_g = nullptr;                 // to run next, whatever the queues say
+  bool resting = false;          // under the scheduler's lock: asleep without a P, or about to be
+  machine* next_idle = nullptr;  // under the scheduler's lock
+  processor* next_p = nullptr;   // under the scheduler's lock: for next_g, by start_locked
+  g* locked = nullptr;           // this M runs that G alone
+  g* next_g = nullptr;           // to run next, whatever the queues say
 
   int tid = 0;
   sigsafe::thread_block gsignal;  // for its signal stack alone

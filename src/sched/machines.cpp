@@ -25,6 +25,7 @@ void bind(machine* m, processor* p) noexcept {
   m->p = p;
   p->m = m;
   m->lost.store(0);
+  m->resting = false;
   if (the_scheduler().sysmon_asleep.load(std::memory_order_relaxed) != 0) wake_sysmon();
 }
 
@@ -113,6 +114,7 @@ bool new_machine(processor* p, bool spinning) noexcept {
   --s.threads;
   // The object stays in the list, without a thread: sysmon may be looking at it.
   push_idle(m != nullptr ? unbind(m) : p);
+  if (m != nullptr) m->resting = true;
   return false;
 }
 
@@ -190,6 +192,7 @@ void stop_machine(machine* m) noexcept {
     const std::lock_guard hold(s.lock);
     m->next_idle = s.idle_ms;
     s.idle_ms = m;
+    m->resting = true;
   }
   sleep_until_given(m);
 }
@@ -241,6 +244,7 @@ void start_locked(machine* m, g* gp) noexcept {
     // It binds the P itself: it may still be on its way to sleep, with another one.
     theirs->next_p = unbind(m);
     theirs->next_g = gp;
+    theirs->resting = false;
   }
   if (m->spinning) {
     m->spinning = false;
@@ -258,6 +262,10 @@ void stop_locked(machine* m) noexcept {
     if (m->p != nullptr) own = unbind(m);
   }
   if (own != nullptr) hand_off(own);
+  {
+    const std::lock_guard hold(s.lock);
+    m->resting = m->next_p == nullptr;
+  }
   sleep_until_given(m);
   const std::lock_guard hold(s.lock);
   bind(m, std::exchange(m->next_p, nullptr));
