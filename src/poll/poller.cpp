@@ -128,6 +128,7 @@ long poller::add(descriptor& which, int fd) noexcept {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
   event.data.u64 = key_of(which.index_, which.generation());
+  adds_.fetch_add(1, std::memory_order_release);  // pairs with the load in wait()
   const long result = sys::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event);
   if (sys::failed(result)) {
     which.close(side::read);
@@ -172,6 +173,7 @@ int poller::wait(std::int64_t timeout_ns, ready_list& ready) noexcept {
   if (found == -EINTR) return 0;
   if (sys::failed(found)) return static_cast<int>(found);
 
+  static_cast<void>(adds_.load(std::memory_order_acquire));  // pairs with the one in add()
   const std::size_t before = ready.size();
   std::uint64_t late = 0;
   std::uint64_t taken = 0;

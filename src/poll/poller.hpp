@@ -125,6 +125,9 @@ class poller {
   std::atomic<bool> woken_{false};
   std::atomic<bool> no_pwait2_{false};  // the kernel is older than 5.11
   std::atomic<std::uint64_t> free_{0};  // changes << 32 | index + 1
+  // Moved by add() before the kernel may tell of the descriptor, and read by wait() after it did:
+  // so what add() wrote before is visible to wait(), also as far as the language knows.
+  std::atomic<std::uint32_t> adds_{0};
   std::atomic<std::uint32_t> used_{0};  // indices below were given out at least once
   std::atomic<descriptor*> segments_[segments_max] = {};
 

@@ -36,7 +36,9 @@ class beast_test : public ::testing::Test {
 constexpr go_options roomy{.stack_size = std::size_t{256} << 10};
 
 TEST_F(beast_test, http_goes_both_ways_until_the_end_of_the_stream) {
-  auto [client, server] = net::unix_stream::pair();
+  auto ends = net::unix_stream::pair();
+  auto& client = ends.first;
+  auto& server = ends.second;
   goroutine answering = go(roomy, [&stream = server] {
     beast::flat_buffer buffer;
     for (;;) {
@@ -69,7 +71,9 @@ TEST_F(beast_test, http_goes_both_ways_until_the_end_of_the_stream) {
 }
 
 TEST_F(beast_test, errors_compare_equal_to_asios) {
-  auto [here, there] = net::unix_stream::pair();
+  auto ends = net::unix_stream::pair();
+  auto& here = ends.first;
+  auto& there = ends.second;
   boost::system::error_code error;
   char room[8];
   there.close();
@@ -84,7 +88,9 @@ TEST_F(beast_test, errors_compare_equal_to_asios) {
 }
 
 TEST_F(beast_test, asios_own_algorithms) {
-  auto [reader, writer] = make_pipe();
+  auto ends = make_pipe();
+  auto& reader = ends.first;
+  auto& writer = ends.second;
   boost::asio::write(writer, boost::asio::buffer("one line\nand more", 17));
   std::string text;
   const std::size_t length =

@@ -53,7 +53,8 @@ void talk(std::pair<Stream, Stream> both,
           const std::function<task(std::function<void()>)>& beside) {
   const std::string there = pattern(3'000'000);
   const std::string back = pattern(2'000'001);
-  auto& [a, b] = both;
+  auto& a = both.first;
+  auto& b = both.second;
   task writer = beside([&] {
     EXPECT_EQ(a.write_all(there), there.size());
     a.shutdown_write();
@@ -80,7 +81,9 @@ TEST_P(stream_test, what_one_writes_the_other_reads) {
 
 TEST_P(stream_test, a_read_waits_for_what_is_written_later) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     std::array<char, 16> room{};
     task reader = beside([&] {
       EXPECT_EQ(b.read(room), 5u);
@@ -96,7 +99,9 @@ TEST_P(stream_test, a_read_waits_for_what_is_written_later) {
 TEST_P(stream_test, an_end_that_comes_with_the_last_bytes_is_read) {
   run_here([] {
     for (int i = 0; i < 100; ++i) {
-      auto [a, b] = tcp_pair();
+      auto ends = tcp_pair();
+      auto& a = ends.first;
+      auto& b = ends.second;
       std::array<char, 16> room{};
       a.write_all("x");
       EXPECT_EQ(b.read(room), 1u);  // drained from here on
@@ -111,7 +116,9 @@ TEST_P(stream_test, an_end_that_comes_with_the_last_bytes_is_read) {
 
 TEST_P(stream_test, data_that_comes_just_after_a_short_read_is_read) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     constexpr int rounds = 3000;
     task echo = beside([&] {
       std::array<char, 64> room{};
@@ -127,7 +134,9 @@ TEST_P(stream_test, data_that_comes_just_after_a_short_read_is_read) {
 
 TEST_P(stream_test, urgent_data_does_not_hold_up_a_reader) {
   run_here([] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     ASSERT_EQ(::send(a.fd(), "abc!", 4, MSG_OOB | MSG_NOSIGNAL), 4);  // "!" is urgent
     a.write_all("def");
     a.shutdown_write();
@@ -137,7 +146,9 @@ TEST_P(stream_test, urgent_data_does_not_hold_up_a_reader) {
 
 TEST_P(stream_test, no_bytes_are_no_operation) {
   run_here([] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     EXPECT_EQ(a.write(""), 0u);
     EXPECT_EQ(a.write_all(""), 0u);
     EXPECT_EQ(b.read(mutable_buffer()), 0u);
@@ -152,7 +163,9 @@ TEST_P(stream_test, no_bytes_are_no_operation) {
 
 TEST_P(stream_test, scattered_and_gathered_bytes_keep_their_order) {
   run_here([this] {
-    auto [a, b] = net::unix_stream::pair();
+    auto ends = net::unix_stream::pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     const std::string text = pattern(300'000);
     // More buffers than go into one call, empty ones among them.
     std::vector<const_buffer> parts;
@@ -181,7 +194,9 @@ TEST_P(stream_test, scattered_and_gathered_bytes_keep_their_order) {
 
 TEST_P(stream_test, read_full_fills_or_says_why_not) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     task writer = beside([&] {
       a.write_all("12");
       until_blocked(b, side::read);
@@ -208,7 +223,9 @@ TEST_P(stream_test, sendfile_sends_the_piece_that_was_asked_for) {
     ASSERT_GE(file, 0);
     ::unlink(path);
     ASSERT_EQ(::write(file, text.data(), text.size()), static_cast<ssize_t>(text.size()));
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     task writer = beside([&] {
       EXPECT_EQ(a.sendfile(file, 10, 20), 20u);
       EXPECT_EQ(a.sendfile(file, 100, text.size()), text.size() - 100) << "up to the file's end";
@@ -226,7 +243,9 @@ TEST_P(stream_test, sendfile_sends_the_piece_that_was_asked_for) {
 
 TEST_P(stream_test, a_deadline_ends_a_read_and_another_one_allows_it_again) {
   run_here([] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     std::array<char, 16> room{};
     const auto at = steady_clock::now() + 5ms;
     b.set_read_deadline(at);
@@ -244,11 +263,12 @@ TEST_P(stream_test, a_deadline_ends_a_read_and_another_one_allows_it_again) {
 
 TEST_P(stream_test, a_deadline_that_has_passed_ends_what_waits_now) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    [[maybe_unused]] auto& a = ends.first;
+    auto& b = ends.second;
     std::array<char, 16> room{};
-    task reader = beside([&, &b = b] {
-      EXPECT_EQ(error_of([&](auto& e) { b.read(room, e); }), std::errc::timed_out);
-    });
+    task reader = beside(
+        [&] { EXPECT_EQ(error_of([&](auto& e) { b.read(room, e); }), std::errc::timed_out); });
     until_blocked(b, side::read);
     b.set_deadline_in(-1s);
     reader.join();
@@ -258,11 +278,13 @@ TEST_P(stream_test, a_deadline_that_has_passed_ends_what_waits_now) {
 
 TEST_P(stream_test, a_deadline_can_be_moved_while_somebody_waits) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    [[maybe_unused]] auto& a = ends.first;
+    auto& b = ends.second;
     std::array<char, 16> room{};
     b.set_read_deadline_in(1h);
     const auto at = steady_clock::now() + 20ms;
-    task reader = beside([&, &b = b] {
+    task reader = beside([&] {
       EXPECT_EQ(error_of([&](auto& e) { b.read(room, e); }), std::errc::timed_out);
       EXPECT_GE(steady_clock::now(), at);
     });
@@ -275,7 +297,9 @@ TEST_P(stream_test, a_deadline_can_be_moved_while_somebody_waits) {
 
 TEST_P(stream_test, a_write_that_a_deadline_ends_says_how_far_it_came) {
   run_here([] {
-    auto [a, b] = net::unix_stream::pair();
+    auto ends = net::unix_stream::pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     const std::string text = pattern(4'000'000);
     a.set_write_deadline_in(10ms);
     std::error_code error;
@@ -291,9 +315,11 @@ TEST_P(stream_test, a_write_that_a_deadline_ends_says_how_far_it_came) {
 
 TEST_P(stream_test, deadlines_come_and_go_while_bytes_do) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     constexpr int rounds = 2000;
-    task writer = beside([&, &a = a] {
+    task writer = beside([&] {
       for (int i = 0; i < rounds; ++i) a.write_all("x");
     });
     std::array<char, 16> room{};
@@ -314,13 +340,15 @@ TEST_P(stream_test, deadlines_come_and_go_while_bytes_do) {
 
 TEST_P(stream_test, close_wakes_a_reader_and_a_writer) {
   run_here([this] {
-    auto [a, b] = net::unix_stream::pair();
+    auto ends = net::unix_stream::pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     const std::string text = pattern(4'000'000);
-    task reader = beside([&, &a = a] {
+    task reader = beside([&] {
       std::array<char, 16> room{};
       EXPECT_EQ(error_of([&](auto& e) { a.read(room, e); }), std::errc::operation_canceled);
     });
-    task writer = beside([&, &a = a] {
+    task writer = beside([&] {
       EXPECT_EQ(error_of([&](auto& e) { a.write_all(text, e); }), std::errc::operation_canceled);
     });
     until_blocked(a, side::read);
@@ -336,7 +364,9 @@ TEST_P(stream_test, close_wakes_a_reader_and_a_writer) {
 
 TEST_P(stream_test, what_comes_after_close_is_an_error) {
   run_here([] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     a.close();
     std::array<char, 16> room{};
     constexpr auto bad = std::errc::bad_file_descriptor;
@@ -364,12 +394,14 @@ TEST_P(stream_test, what_comes_after_close_is_an_error) {
 
 TEST_P(stream_test, readers_take_turns_in_the_order_they_came) {
   run_here([this] {
-    auto [a, b] = net::unix_stream::pair();
+    auto ends = net::unix_stream::pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     std::array<char, 2> first{};
     std::array<char, 2> second{};
-    task one = beside([&, &b = b] { EXPECT_EQ(b.read_full(first), 2u); });
+    task one = beside([&] { EXPECT_EQ(b.read_full(first), 2u); });
     until_blocked(b, side::read);
-    task two = beside([&, &b = b] { EXPECT_EQ(b.read_full(second), 2u); });
+    task two = beside([&] { EXPECT_EQ(b.read_full(second), 2u); });
     until_queued(b, side::read);
     a.write_all("1");
     a.write_all("122");
@@ -382,8 +414,10 @@ TEST_P(stream_test, readers_take_turns_in_the_order_they_came) {
 
 TEST_P(stream_test, who_waits_for_a_turn_has_the_deadline_too) {
   run_here([this] {
-    auto [a, b] = net::unix_stream::pair();
-    const auto reads_too_late = [&, &b = b] {
+    auto ends = net::unix_stream::pair();
+    [[maybe_unused]] auto& a = ends.first;
+    auto& b = ends.second;
+    const auto reads_too_late = [&] {
       std::array<char, 2> room{};
       EXPECT_EQ(error_of([&](auto& e) { b.read(room, e); }), std::errc::timed_out);
     };
@@ -400,10 +434,12 @@ TEST_P(stream_test, who_waits_for_a_turn_has_the_deadline_too) {
 
 TEST_P(stream_test, close_wakes_all_who_wait_for_a_turn) {
   run_here([this] {
-    auto [a, b] = net::unix_stream::pair();
+    auto ends = net::unix_stream::pair();
+    [[maybe_unused]] auto& a = ends.first;
+    auto& b = ends.second;
     std::vector<task> all;
     std::atomic<int> canceled{0};
-    const auto reads = [&, &b = b] {
+    const auto reads = [&] {
       std::array<char, 2> room{};
       if (error_of([&](auto& e) { b.read(room, e); }) == std::errc::operation_canceled) ++canceled;
     };
@@ -420,11 +456,13 @@ TEST_P(stream_test, close_wakes_all_who_wait_for_a_turn) {
 
 TEST_P(stream_test, what_many_writers_write_is_not_mixed) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     constexpr std::size_t size = 200'000;
     std::vector<task> all;
     for (const char letter : "abcd"sv) {
-      all.push_back(beside([&, &a = a, letter] { a.write_all(std::string(size, letter)); }));
+      all.push_back(beside([&, letter] { a.write_all(std::string(size, letter)); }));
     }
     std::string got(4 * size, '\0');
     b.read_full(got);
@@ -437,17 +475,19 @@ TEST_P(stream_test, what_many_writers_write_is_not_mixed) {
 TEST_P(stream_test, close_races_with_everything_and_loses_nothing) {
   run_here([this] {
     for (int i = 0; i < 200; ++i) {
-      auto [a, b] = net::unix_stream::pair();
-      std::array<task, 3> all{beside([&, &b = b] {
+      auto ends = net::unix_stream::pair();
+      auto& a = ends.first;
+      auto& b = ends.second;
+      std::array<task, 3> all{beside([&] {
                                 std::array<char, 8> room{};
                                 std::error_code error;
                                 while (!error) b.read(room, error);
                               }),
-                              beside([&, &b = b] {
+                              beside([&] {
                                 std::error_code error;
                                 while (!error) b.write("x", error);
                               }),
-                              beside([&, &b = b] {
+                              beside([&] {
                                 std::error_code error;
                                 while (!error) b.set_deadline_in(1s, error);
                               })};
@@ -464,8 +504,10 @@ TEST_P(stream_test, close_races_with_everything_and_loses_nothing) {
 
 TEST_P(stream_test, a_half_closed_stream_still_brings_the_answer) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
-    task server = beside([&, &b = b] {
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
+    task server = beside([&] {
       const std::string question = read_to_end(b);
       b.write_all("you said: " + question);
       b.close();
@@ -479,8 +521,10 @@ TEST_P(stream_test, a_half_closed_stream_still_brings_the_answer) {
 
 TEST_P(stream_test, shutdown_read_ends_a_read_that_waits) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
-    task reader = beside([&, &b = b] {
+    auto ends = tcp_pair();
+    [[maybe_unused]] auto& a = ends.first;
+    auto& b = ends.second;
+    task reader = beside([&] {
       std::array<char, 16> room{};
       EXPECT_EQ(b.read(room), 0u);
     });
@@ -491,8 +535,10 @@ TEST_P(stream_test, shutdown_read_ends_a_read_that_waits) {
 
 TEST_P(stream_test, a_reset_is_an_error_of_reads_and_writes_and_no_signal) {
   run_here([this] {
-    auto [a, b] = tcp_pair();
-    task reader = beside([&, &b = b] {
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
+    task reader = beside([&] {
       std::array<char, 16> room{};
       EXPECT_EQ(error_of([&](auto& e) { b.read(room, e); }), std::errc::connection_reset);
     });
@@ -508,7 +554,9 @@ TEST_P(stream_test, a_reset_is_an_error_of_reads_and_writes_and_no_signal) {
 
 TEST_P(stream_test, sendfile_to_a_peer_that_is_gone_is_an_error_and_no_signal) {
   run_here([] {
-    auto [a, b] = net::unix_stream::pair();
+    auto ends = net::unix_stream::pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     char path[] = "/tmp/sigrun-sendfile-XXXXXX";
     const int file = ::mkstemp(path);
     ::unlink(path);
@@ -521,7 +569,9 @@ TEST_P(stream_test, sendfile_to_a_peer_that_is_gone_is_an_error_and_no_signal) {
 
 TEST_P(stream_test, options_say_what_was_set) {
   run_here([] {
-    auto [a, b] = tcp_pair();
+    auto ends = tcp_pair();
+    auto& a = ends.first;
+    auto& b = ends.second;
     EXPECT_TRUE(a.nodelay());
     EXPECT_TRUE(b.nodelay()) << "accepted ones too";
     a.set_nodelay(false);

@@ -110,21 +110,21 @@ TEST_P(io_fault_test, what_a_handler_interrupts_is_tried_again) {
 
 TEST_P(io_fault_test, an_error_of_the_kernel_is_the_callers) {
   run_here([] {
-    auto [here, there] = net::unix_stream::pair();
+    auto ends = net::unix_stream::pair();
+    auto& here = ends.first;
+    auto& there = ends.second;
     std::array<char, 5> room{};
     {
       const planned refusal(SYS_recvfrom, ENOBUFS);
-      EXPECT_EQ(error_of([&, &t = there](auto& e) { t.read(room, e); }),
-                std::errc::no_buffer_space);
+      EXPECT_EQ(error_of([&](auto& e) { there.read(room, e); }), std::errc::no_buffer_space);
     }
     {
       const planned refusal(SYS_sendto, ENOMEM);
-      EXPECT_EQ(error_of([&, &h = here](auto& e) { h.write_all("x", e); }),
-                std::errc::not_enough_memory);
+      EXPECT_EQ(error_of([&](auto& e) { here.write_all("x", e); }), std::errc::not_enough_memory);
     }
     {
       const planned refusal(SYS_sendfile, EIO);
-      EXPECT_EQ(error_of([&, &h = here](auto& e) { h.sendfile(0, 0, 1, e); }), std::errc::io_error);
+      EXPECT_EQ(error_of([&](auto& e) { here.sendfile(0, 0, 1, e); }), std::errc::io_error);
     }
     here.write_all("hello");
     EXPECT_EQ(there.read_full(room), 5u) << "nothing was lost";
@@ -194,11 +194,13 @@ TEST_P(io_fault_test, every_call_that_makes_a_socket_may_fail) {
 
 TEST_P(io_fault_test, without_rwf_nosignal_a_broken_pipe_is_still_no_signal) {
   run_here([] {
-    auto [reader, writer] = make_pipe();
+    auto ends = make_pipe();
+    auto& reader = ends.first;
+    auto& writer = ends.second;
     const planned refusal(SYS_pwritev2, EOPNOTSUPP);
     writer.write_all("hello");
     reader.close();
-    EXPECT_EQ(error_of([&, &w = writer](auto& e) { w.write("x", e); }), std::errc::broken_pipe);
+    EXPECT_EQ(error_of([&](auto& e) { writer.write("x", e); }), std::errc::broken_pipe);
   });
 }
 

@@ -33,11 +33,13 @@ INSTANTIATE_TEST_SUITE_P(callers, pipe_test,
 
 TEST_P(pipe_test, what_goes_in_comes_out) {
   run_here([this] {
-    auto [reader, writer] = make_pipe();
+    auto ends = make_pipe();
+    auto& reader = ends.first;
+    auto& writer = ends.second;
     const std::string text(1'000'000, 'x');
-    task in = beside([&, &w = writer] {
-      w.write_all(text);
-      w.close();
+    task in = beside([&] {
+      writer.write_all(text);
+      writer.close();
     });
     std::string all;
     std::array<char, 4000> room{};
@@ -48,7 +50,9 @@ TEST_P(pipe_test, what_goes_in_comes_out) {
 
 TEST_P(pipe_test, both_ends_have_deadlines_and_can_be_closed) {
   run_here([this] {
-    auto [reader, writer] = make_pipe();
+    auto ends = make_pipe();
+    auto& reader = ends.first;
+    auto& writer = ends.second;
     std::array<char, 4> room{};
     reader.set_read_deadline_in(2ms);
     EXPECT_EQ(error_of([&](auto& e) { reader.read(room, e); }), std::errc::timed_out);
@@ -62,8 +66,8 @@ TEST_P(pipe_test, both_ends_have_deadlines_and_can_be_closed) {
            }) != std::errc::timed_out) {
     }
     reader.set_read_deadline(std::chrono::steady_clock::time_point::max());
-    task blocked = beside([&, &r = reader] {
-      EXPECT_EQ(error_of([&](auto& e) { r.read(room, e); }), std::errc::operation_canceled);
+    task blocked = beside([&] {
+      EXPECT_EQ(error_of([&](auto& e) { reader.read(room, e); }), std::errc::operation_canceled);
     });
     test::until_blocked(reader, side::read);
     reader.close();
@@ -72,7 +76,9 @@ TEST_P(pipe_test, both_ends_have_deadlines_and_can_be_closed) {
 
 TEST_P(pipe_test, a_pipe_that_nobody_reads_is_an_error_and_no_signal) {
   run_here([] {
-    auto [reader, writer] = make_pipe();
+    auto ends = make_pipe();
+    auto& reader = ends.first;
+    auto& writer = ends.second;
     reader.close();
     EXPECT_EQ(error_of([&](auto& e) { writer.write("x", e); }), std::errc::broken_pipe);
     EXPECT_EQ(error_of([&](auto& e) { writer.write_all("x", e); }), std::errc::broken_pipe);
