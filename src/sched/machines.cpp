@@ -209,13 +209,14 @@ void hand_off(processor* p) noexcept {
     start_machine(p, true);  // everybody was busy: somebody should look
     return;
   }
-  const std::int64_t when = p->next_timer.load();
   {
     const std::lock_guard hold(s.lock);
     push_idle(p);
   }
+  // Somebody has to look after the network and the timers: those of all Ps, because an M with
+  // timers went to its futex if the one that has just left the poller was to come back.
+  const std::int64_t when = next_timer_of_all();
   if (when != sys::never) break_poll_before(when);
-  // Somebody has to look after its timers, and after the network.
   if (s.poll_until.load() == 0 && (when != sys::never || s.poller.registered() != 0)) wake_one();
 }
 

@@ -145,6 +145,13 @@ void sleep_while_idle() noexcept {
       return;
     }
   }
+  // The last look: with sysmon asleep nobody would come to the rescue.
+  if (s.poll_until.load() == 0 &&
+      (s.poller.registered() != 0 || next_timer_of_all() != sys::never)) {
+    wake_one();
+    s.sysmon_asleep.store(0);
+    return;
+  }
   while (s.sysmon_asleep.load() != 0) sys::futex_wait(s.sysmon_asleep, 1);
 }
 
