@@ -6,7 +6,6 @@
 #include "go/labels.hpp"
 #include "sched/sched.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -28,12 +27,6 @@ void start_scheduler(const char* who) {
   if (const long error = sched::start(); error < 0) {
     throw std::system_error(static_cast<int>(-error), std::system_category(), who);
   }
-}
-
-void set_name(g* gp, std::string_view name) noexcept {
-  const std::size_t size = std::min(name.size(), sched::name_room - 1);
-  std::copy_n(name.data(), size, gp->name);  // memcpy may not be given the null of an empty view
-  gp->name[size] = '\0';
 }
 
 void swap_labels(g* gp, void* labels) noexcept {
@@ -72,11 +65,10 @@ static_assert(closure_on_stack <= sched::closure_max);
         "sigrun::go: a stack of " +
             std::to_string(stack_size == 0 ? stack::default_reserve : stack_size) + " bytes");
   }
-  // It is in no listing yet, so the name needs no lock.
-  if (!name.empty() || gp->name[0] != '\0') set_name(gp, name);
+  if (!name.empty() || !gp->name.empty()) gp->name.set(name);
   const g* const parent = sched::current_g();
   if (parent != nullptr && parent->labels != nullptr) {
-    gp->labels = go_detail::share_labels(parent->labels);
+    swap_labels(gp, go_detail::share_labels(parent->labels));
   }
   g_ = gp;
   place_ = gp->closure;
@@ -153,20 +145,17 @@ void goexit() {
 
 std::uint64_t goroutine_id() noexcept {
   const g* const gp = sched::current_g();
-  return gp != nullptr ? gp->id : 0;
+  return gp != nullptr ? std::uint64_t{gp->id} : 0;
 }
 
 void set_goroutine_name(std::string_view name) noexcept {
-  if (g* const gp = sched::current_g()) {
-    sched::change_g(
-        gp, [](g* self, void* arg) { set_name(self, *static_cast<std::string_view*>(arg)); },
-        &name);
-  }
+  if (g* const gp = sched::current_g()) gp->name.set(name);
 }
 
 std::string goroutine_name() {
   const g* const gp = sched::current_g();
-  return gp != nullptr ? gp->name : "";
+  char name[sched::name_room];
+  return gp != nullptr ? std::string(gp->name.get(name)) : std::string();
 }
 
 void set_goroutine_label(std::string_view key, std::string_view value) {

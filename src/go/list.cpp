@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 
 namespace sigrun {
 namespace {
@@ -35,15 +34,16 @@ const char* state_text(g_state state, sched::wait_reason why) noexcept {
   return "dead";
 }
 
-// Under the registry's lock, beside a goroutine that may run: what it changes by itself is read
-// atom by atom, its name byte by byte.
+// Under the registry's lock, beside a goroutine that may run, or end and become another: what it
+// changes by itself is read atom by atom.
 void describe(const g* gp, void* arg) {
   const g_state state = gp->state.load(std::memory_order_acquire);
   const sched::wait_reason why = gp->why.load(std::memory_order_relaxed);
   goroutine_info info;
   info.id = gp->id;
   info.parent_id = gp->parent_id;
-  info.name.assign(gp->name, ::strnlen(gp->name, sched::name_room));
+  char name[sched::name_room];
+  info.name = gp->name.get(name);
   info.state = state_text(state, why);
   if (state == g_state::waiting) info.waits_on = gp->on.load(std::memory_order_relaxed);
   info.created_at = gp->created_at;

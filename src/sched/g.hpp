@@ -25,6 +25,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace sigrun::sched {
 
@@ -35,10 +36,57 @@ enum class g_state : std::uint8_t { free, runnable, running, waiting, foreign, d
 
 inline constexpr std::size_t name_room = 32;
 
+/// What its owner writes at any time and a listing reads at some: each access is whole, and orders
+/// nothing.
+template <class T>
+class relaxed {
+ public:
+  constexpr relaxed(T value) noexcept : value_(value) {}  // NOLINT: it stands for a T
+  relaxed& operator=(T value) noexcept {
+    value_.store(value, std::memory_order_relaxed);
+    return *this;
+  }
+  operator T() const noexcept { return value_.load(std::memory_order_relaxed); }  // NOLINT
+  T operator->() const noexcept { return *this; }
+
+ private:
+  std::atomic<T> value_;
+};
+
+/// A goroutine's name, the rest filled with zeros.
+class short_name {
+ public:
+  void set(std::string_view text) noexcept {
+    char bytes[name_room] = {};
+    const std::size_t size = text.size() < name_room ? text.size() : name_room - 1;
+    for (std::size_t i = 0; i < size; ++i) bytes[i] = text[i];
+    for (std::size_t i = 0; i < words; ++i) {
+      std::uint64_t word;
+      __builtin_memcpy(&word, bytes + i * sizeof word, sizeof word);
+      words_[i] = word;
+    }
+  }
+  /// Fills `bytes` and returns what of it is the name.
+  std::string_view get(char (&bytes)[name_room]) const noexcept {
+    for (std::size_t i = 0; i < words; ++i) {
+      const std::uint64_t word = words_[i];
+      __builtin_memcpy(bytes + i * sizeof word, &word, sizeof word);
+    }
+    std::size_t size = 0;
+    while (size < name_room && bytes[size] != '\0') ++size;
+    return {bytes, size};
+  }
+  bool empty() const noexcept { return words_[0] == 0; }
+
+ private:
+  static constexpr std::size_t words = name_room / sizeof(std::uint64_t);
+  relaxed<std::uint64_t> words_[words] = {0, 0, 0, 0};
+};
+
 struct alignas(64) g {
   // What a switch touches lies in one cache line: this, and the head of fiber_state.
-  g* next = nullptr;          // in whatever list holds it
-  machine* locked = nullptr;  // lock_os_thread: runs on this M only
+  g* next = nullptr;                  // in whatever list holds it
+  relaxed<machine*> locked{nullptr};  // lock_os_thread: runs on this M only
   std::atomic<g_state> state{g_state::free};
   fiber::fiber_state fiber;
 
@@ -56,13 +104,13 @@ struct alignas(64) g {
   std::atomic<std::uintptr_t> life{0};
   void* error = nullptr;  // an exception on its way from the goroutine to join(); module go's
 
-  std::uint64_t id = 0;
-  std::uint64_t parent_id = 0;
-  const void* created_at = nullptr;  // return address of the go()
+  relaxed<std::uint64_t> id{0};
+  relaxed<std::uint64_t> parent_id{0};
+  relaxed<const void*> created_at{nullptr};  // return address of the go()
   stack::stack_span stack;
   std::uint32_t registry_slot = 0;
   bool cacheable = false;  // its stack has the default size
-  char name[name_room] = {};
+  short_name name;
   void* labels = nullptr;  // module go's
 };
 

@@ -22,7 +22,8 @@ SIGRUN_HANDLER_ONLY bool report(const siginfo_t& info, const ucontext_t&) noexce
   if (at.where != stack::place::guard || at.span.id != gp->stack.id) return false;
   base::text_buffer<256> text;
   text.add("sigrun: goroutine ").add_unsigned(gp->id, 10);
-  if (gp->name[0] != '\0') text.add(" [").add(std::string_view(gp->name)).add("]");
+  char name[name_room];
+  if (!gp->name.empty()) text.add(" [").add(gp->name.get(name)).add("]");
   text.add(": stack overflow (stack ")
       .add_hex(reinterpret_cast<std::uint64_t>(at.span.low))
       .add("..")

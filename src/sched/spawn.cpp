@@ -150,7 +150,7 @@ g* new_g(const new_g_request& request) noexcept {
   gp->life.store(0, std::memory_order_relaxed);
   gp->id = id;
   const g* const parent = g_on(current_machine());
-  gp->parent_id = parent != nullptr ? parent->id : 0;
+  gp->parent_id = parent != nullptr ? std::uint64_t{parent->id} : 0;
   gp->created_at = request.created_at;
   const auto below = reinterpret_cast<std::uintptr_t>(gp) - request.closure_size;
   gp->closure = reinterpret_cast<void*>(align_down(below, request.closure_align));

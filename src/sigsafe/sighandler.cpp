@@ -42,7 +42,7 @@ bool frame_is_sane(int signo, const siginfo_t* info, const ucontext_t* context,
 void edit_mask(thread_block* self, ucontext_t& context) noexcept {
   intake& in = the_intake();
   std::uint64_t& mask = arch::context_mask(context);
-  const int tid = self != nullptr ? self->tid : sys::gettid();
+  const int tid = self != nullptr ? self->tid.load() : sys::gettid();
   for (mask_request& request : in.requests) {
     if (request.phase.load() != mask_request::requested || request.tid.load() != tid) continue;
     const std::uint64_t open = request.open.load();
@@ -130,7 +130,7 @@ void queue_signal(int signo, const siginfo_t& info, ucontext_t& context) noexcep
   signal_event event;
   decode(info, event);
   const thread_block* self = current_thread();
-  event.tid = self != nullptr ? self->tid : 0;
+  event.tid = self != nullptr ? self->tid.load() : 0;
   event.at.taken = sys::now_ns();
   event.at.queued = event.at.taken;
   const bool real_time = signo >= signal_rt_min;

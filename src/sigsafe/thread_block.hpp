@@ -11,7 +11,7 @@
 namespace sigrun::sigsafe {
 
 struct thread_block {
-  int tid = 0;
+  std::atomic<int> tid{0};  // 0: a thread that has ended left it
   /// Signals that the runtime blocked here and that were open before. Written by this thread,
   /// in ordinary code or in its own handler; read by others.
   std::atomic<std::uint64_t> closed{0};
