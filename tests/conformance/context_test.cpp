@@ -252,7 +252,8 @@ TEST_P(ContextTest, ADeadlineEndsItNeitherEarlyNorNever) {
       auto [ctx, cancel] = with_deadline(context(), at);
       EXPECT_EQ(ctx.deadline(), at);
       EXPECT_EQ(with_value(ctx, number, 1).deadline(), at);
-      EXPECT_FALSE(ctx.ended());
+      const bool ended = ctx.ended();
+      EXPECT_TRUE(!ended || steady_clock::now() >= at);  // a busy machine may take that long
       ctx.wait();
       EXPECT_GE(steady_clock::now(), at);
       EXPECT_EQ(ctx.err(), context_errc::deadline_exceeded);
@@ -278,7 +279,7 @@ TEST_F(ContextTreeTest, DeadlinesEndInTheirOrder) {
 }
 
 TEST_F(ContextTreeTest, TheEarlierDeadlineStands) {
-  const auto soon = steady_clock::now() + 10ms;
+  const auto soon = steady_clock::now() + 500ms;
   auto [top, cancel_top] =
       with_deadline(context(), soon, std::make_exception_ptr(std::runtime_error("too slow")));
   auto [later, cancel_later] = with_timeout(top, 1h);
