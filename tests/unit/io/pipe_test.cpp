@@ -60,10 +60,8 @@ TEST_P(pipe_test, both_ends_have_deadlines_and_can_be_closed) {
     writer.set_write_deadline_in(2ms);
     const std::string text(1'000'000, 'x');
     EXPECT_EQ(error_of([&](auto& e) { writer.write_all(text, e); }), std::errc::timed_out);
-    while (error_of([&](auto& e) {
-             reader.set_read_deadline_in(1ms);
-             reader.read(room, e);
-           }) != std::errc::timed_out) {
+    // Emptied by hand: a deadline may pass on a busy machine while there is still something.
+    while (::read(reader.fd(), room.data(), room.size()) > 0) {
     }
     reader.set_read_deadline(std::chrono::steady_clock::time_point::max());
     task blocked = beside([&] {
