@@ -2,6 +2,7 @@
 //
 // What an M does when its queue is empty: looks everywhere, then sleeps in such a way that nothing
 // that comes meanwhile is missed. (scheduler.hpp, the wake rule)
+#include "base/pause.hpp"
 #include "sched/clock.hpp"
 #include "sched/park.hpp"
 #include "sched/sched.hpp"
@@ -25,13 +26,7 @@ std::uint32_t next_random(std::uint32_t& state) noexcept {
 }
 
 void pause_a_little() noexcept {
-  for (int i = 0; i < grace_pauses; ++i) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#else
-    asm volatile("yield");
-#endif
-  }
+  for (int i = 0; i < grace_pauses; ++i) base::cpu_pause();
 }
 
 bool timers_due(const processor& p, std::int64_t& now) noexcept {

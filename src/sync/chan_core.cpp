@@ -2,6 +2,7 @@
 #include <sigrun/detail/chan_core.hpp>
 
 #include "base/expect.hpp"
+#include "base/pause.hpp"
 #include "sched/park.hpp"
 #include "sys/clock.hpp"
 #include "sys/file.hpp"
@@ -23,14 +24,6 @@ static_assert(wait_for_ever == sys::never);
 constexpr int lock_spins = 64;
 constexpr std::int64_t lock_relook_ns = 200'000;
 
-inline void cpu_pause() noexcept {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  asm volatile("yield");
-#endif
-}
-
 }  // namespace
 
 // ------------------------------------------------------------------------------------- the lock
@@ -40,7 +33,7 @@ void chan_core::mutex::lock_slowly() noexcept {
   for (int i = 0; i < lock_spins; ++i) {
     if (word_.load(std::memory_order_relaxed) == 0 && try_lock()) return;
     if (sleepers_.load(std::memory_order_relaxed) != 0) break;  // the wait is a long one
-    cpu_pause();
+    base::cpu_pause();
   }
   sleepers_.fetch_add(1);
   const bool ordered = sys::barrier_everywhere();

@@ -18,7 +18,7 @@
 //       alive; else by one compare-exchange. (sync/wait_list.hpp, (4))
 #include <sigrun/sync.hpp>
 
-#include "sync/pause.hpp"
+#include "base/pause.hpp"
 #include "sync/wait_list.hpp"
 
 #include <stdexcept>
@@ -39,7 +39,7 @@ bool mutex::lock_slowly(std::int64_t deadline_ns) noexcept {
   for (int i = 0; i < lock_spins; ++i) {
     if (try_lock()) return true;
     if (deadline_ns == detail::do_not_wait) return false;
-    detail::cpu_pause();
+    base::cpu_pause();
   }
   sync_waiter self(sched::wait_reason::mutex_lock, this);
   self.since = sys::now_ns();

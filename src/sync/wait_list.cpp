@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sigrun/detail/wait_list.hpp>
 
-#include "sync/pause.hpp"
+#include "base/pause.hpp"
 #include "sys/futex.hpp"
 
 namespace sigrun::detail {
@@ -21,7 +21,7 @@ void short_lock::lock_slowly() noexcept {
       return;
     }
     if (seen == 2) break;  // others sleep already, so the wait is a long one
-    cpu_pause();
+    base::cpu_pause();
   }
   // From here on 2 is left in the word although perhaps nobody else sleeps: one needless wake.
   while (word_.exchange(2, std::memory_order_acquire) != 0) sys::futex_wait(word_, 2);

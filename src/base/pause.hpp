@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-namespace sigrun::detail {
+namespace sigrun::base {
 
 /// Tells the CPU that the caller spins.
 inline void cpu_pause() noexcept {
@@ -12,4 +12,4 @@ inline void cpu_pause() noexcept {
 #endif
 }
 
-}  // namespace sigrun::detail
+}  // namespace sigrun::base
