@@ -157,13 +157,50 @@ bool pipe_kills(const siginfo_t& info, const ucontext_t& context) noexcept {
   return at.result == -EPIPE && (at.first_argument == 1 || at.first_argument == 2);
 }
 
-void unsubscribed(int signo, siginfo_t* info, void* context) noexcept {
+// The kernel entered us through our own disposition, and a stop() on another thread has put back
+// what was there before us since. The signal belongs to what is there now; whoever put a handler
+// over ours, and calls us from it, has had it already.
+bool put_back_since(const sys::kernel_sigaction& original, const sys::kernel_sigaction& now,
+                    const void* context, const void* stack_pointer) noexcept {
+#if defined(__x86_64__)
+  // The kernel's frame begins with the restorer of the action it used, then has the ucontext. A
+  // handler that calls us, by a jump even, leaves its own restorer there.
+  static_cast<void>(original), static_cast<void>(now);
+  const auto* frame = static_cast<const std::uint64_t*>(stack_pointer);
+  return context == frame + 1 &&
+         *frame == reinterpret_cast<std::uint64_t>(&sigrun_sigreturn__sigaction);
+#else
+  // All handlers return through the vDSO here, but one that stands over ours is not the default.
+  static_cast<void>(context), static_cast<void>(stack_pointer);
+  return original.handler == now.handler && now.handler <= sys::handler_ignore;
+#endif
+}
+
+// What is installed now, if it is not ours, has called us: it must not be called back. On arm64 one
+// that was put back since looks the same. Twice, where a handler stands both below and above ours,
+// is better there than not at all.
+bool original_is_owed(const sys::kernel_sigaction& original,
+                      const sys::kernel_sigaction& now) noexcept {
+#if defined(__x86_64__)
+  return original.handler > sys::handler_ignore && original.handler != now.handler;
+#else
+  static_cast<void>(now);
+  return original.handler > sys::handler_ignore;
+#endif
+}
+
+void unsubscribed(int signo, siginfo_t* info, void* context, const void* stack_pointer) noexcept {
   intake& in = the_intake();
   const sys::kernel_sigaction& original = in.original[signo];
   sys::kernel_sigaction now;
   sys::rt_sigaction(signo, nullptr, &now);
-  // What is installed now, if it is not ours, has called us: it must not be called back.
-  if (original.handler > sys::handler_ignore && original.handler != now.handler) {
+  if (!is_ours(now) && put_back_since(original, now, context, stack_pointer)) {
+    in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
+    in.count.unclaimed.fetch_add(1, std::memory_order_relaxed);
+    hand_back(signo, *info);
+    return;
+  }
+  if (original_is_owed(original, now)) {
     call_original(signo, info, context);
     return;
   }
@@ -264,7 +301,7 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
     queue_signal(signo, *info, *context);
     if (signal_set{in.chain_after.load()}.has(signo)) call_original(signo, info, context);
   } else {
-    unsubscribed(signo, info, context);
+    unsubscribed(signo, info, context, stack_pointer);
   }
   errno = saved_errno;
 }

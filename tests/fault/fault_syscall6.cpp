@@ -17,6 +17,7 @@ std::atomic<long> planned_number{-1};
 std::atomic<int> planned_nth{0};
 std::atomic<int> planned_error{0};
 std::atomic<int> made{0};
+std::atomic<void (*)(long, long, long)> watcher{nullptr};
 
 }  // namespace
 
@@ -28,6 +29,8 @@ void fail(long number, int nth, int error) noexcept {
   if (nth != 0) planned_number.store(number);
 }
 
+void watch(void (*look)(long, long, long)) noexcept { watcher.store(look); }
+
 int calls() noexcept { return made.load(); }
 
 }  // namespace sigrun::fault
@@ -35,6 +38,7 @@ int calls() noexcept { return made.load(); }
 extern "C" long sigrun_syscall6(long number, long a, long b, long c, long d, long e,
                                 long f) noexcept {
   using namespace sigrun::fault;
+  if (auto* const look = watcher.load()) look(number, a, b);
   if (number == planned_number.load() && made.fetch_add(1) + 1 == planned_nth.load()) {
     return -planned_error.load();
   }
