@@ -9,12 +9,17 @@ from bench import Skip, children_of, queue, until
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
-def as_pid_1(bench, *words, name="sigrun", **options):
-    """The `unshare` process and the runner's pid outside."""
+def start_as_pid_1(bench, *words, name="sigrun", **options):
+    """The `unshare` process, whose child, the runner, is PID 1 of a namespace of its own."""
     if subprocess.run([*UNSHARE, "true"], capture_output=True).returncode != 0:
         raise Skip("no new pid namespace here")
     command = [bench.sigrun, "run"] if name == "sigrun" else [bench.named(name)]
-    outer = bench.start(*UNSHARE, *command, *words, **options)
+    return bench.start(*UNSHARE, *command, *words, **options)
+
+
+def as_pid_1(bench, *words, **options):
+    """The `unshare` process and the runner's pid outside. For runners that wait to be ended."""
+    outer = start_as_pid_1(bench, *words, **options)
     init = until("PID 1 runs", lambda: children_of(outer.pid))[0]
     return outer, init
 
@@ -43,14 +48,12 @@ def orphans_are_reaped(bench):
 
 
 def die_by_signal_falls_back_to_the_exit_code(bench):
-    outer, _ = as_pid_1(bench, "-d", "--", "sh", "-c", "kill -TERM $$")
+    outer = start_as_pid_1(bench, "-d", "--", "sh", "-c", "kill -TERM $$")
     assert outer.end() == 128 + signal.SIGTERM
 
 
 def a_missing_program_is_127(bench):
-    if subprocess.run([*UNSHARE, "true"], capture_output=True).returncode != 0:
-        raise Skip("no new pid namespace here")
-    outer = bench.start(*UNSHARE, bench.sigrun, "run", "no-such-program")
+    outer = start_as_pid_1(bench, "no-such-program")
     assert outer.end() == 127
 
 
