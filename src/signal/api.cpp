@@ -4,6 +4,7 @@
 #include "signal/runtime.hpp"
 
 #include "sigsafe/decode.hpp"
+#include "sigsafe/flight_recorder.hpp"
 #include "sys/clock.hpp"
 
 #include <stdexcept>
@@ -52,7 +53,10 @@ event_channel& checked_channel(const char* who, const signal_chan& ch) {
 
 }  // namespace
 
-void chan_received(signal_event& event) noexcept { event.at.received = sys::now_ns(); }
+void chan_received(signal_event& event) noexcept {
+  event.at.received = sys::now_ns();
+  sigsafe::the_flight_recorder().received(event.sequence, event.at.dispatched, event.at.received);
+}
 
 void configure_signals(const signal_options& options) { runtime::configure(options); }
 

@@ -3,6 +3,7 @@
 
 #include "sigsafe/decode.hpp"
 #include "sigsafe/die.hpp"
+#include "sigsafe/flight_recorder.hpp"
 #include "sigsafe/original.hpp"
 #include "sigsafe/signal_stack.hpp"
 #include "sys/clock.hpp"
@@ -172,6 +173,8 @@ void runtime::dispatch(signal_event& event) noexcept {
   event.at.dispatched = sys::now_ns();
   dispatching_.fetch_add(1);
   const entry_list* entries = table_[static_cast<std::size_t>(event.signo)].load();
+  sigsafe::the_flight_recorder().record(
+      event, entries != nullptr ? static_cast<std::uint32_t>(entries->size()) : 0);
   if (entries != nullptr) {
     for (const table_entry& entry : *entries) deliver(entry, event);
   }
