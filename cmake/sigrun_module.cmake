@@ -1,8 +1,9 @@
-# sigrun_module(NAME [ZONE] [USES module...] [LIBS lib...])
-# One folder src/NAME = one target sigrun_NAME. ZONE marks the signal-safe zone. USES must say the
-# same as the module's line in tools/checks/layers.txt.
+# sigrun_module(NAME [ZONE] [APART] [USES module...] [LIBS lib...])
+# One folder src/NAME = one target sigrun_NAME. ZONE marks the signal-safe zone; APART what is not
+# installed with the core, because it needs other libraries. USES must say the same as the module's
+# line in tools/checks/layers.txt.
 function(sigrun_module name)
-  cmake_parse_arguments(arg "ZONE" "" "USES;LIBS" ${ARGN})
+  cmake_parse_arguments(arg "ZONE;APART" "" "USES;LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp
     ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.S)
   if(name STREQUAL "arch")
@@ -12,7 +13,11 @@ function(sigrun_module name)
     list(APPEND sources ${cpu_sources})
   endif()
   set(target sigrun_${name})
-  set_property(GLOBAL APPEND PROPERTY SIGRUN_MODULES ${target})
+  if(arg_APART)
+    set_property(GLOBAL APPEND PROPERTY SIGRUN_APART_MODULES ${target})
+  else()
+    set_property(GLOBAL APPEND PROPERTY SIGRUN_MODULES ${target})
+  endif()
   list(TRANSFORM arg_USES PREPEND sigrun_ OUTPUT_VARIABLE uses)
   if(arg_ZONE)
     set_property(GLOBAL APPEND PROPERTY SIGRUN_ZONE_MODULES ${name})
