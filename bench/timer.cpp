@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // bench_timer: how late a sleep of 100 µs ends, and what starting and stopping a timer costs; one
-// P. bench_timer preempt: how late a sleep of 5 ms ends while another goroutine computes.
+// P. bench_timer preempt: how late a sleep of 5 ms ends while another goroutine computes;
+// bench_timer preemptible: while it does so in a function marked SIGRUN_PREEMPTIBLE.
 #include "samples.hpp"
 
 #include <sigrun/go.hpp>
+#include <sigrun/preempt.hpp>
 #include <sigrun/time.hpp>
 
 #include <chrono>
@@ -61,15 +63,19 @@ void start_and_stop(bench::report& report) {
   for (std::uint64_t x = 1;; x = x * 6364136223846793005U + 1) asm volatile("" : : "r"(x));
 }
 
+[[noreturn]] SIGRUN_PREEMPTIBLE void spin_preemptible() {
+  for (std::uint64_t x = 1;; x = x * 6364136223846793005U + 1) asm volatile("" : : "r"(x));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool preempt = argc > 1 && std::string_view(argv[1]) == "preempt";
+  const std::string_view what = argc > 1 ? argv[1] : "";
   sigrun::max_procs(1);
-  return sigrun::run([preempt] {
+  return sigrun::run([what] {
     bench::report report;
-    if (preempt) {
-      sigrun::go(spin);
+    if (!what.empty()) {
+      sigrun::go(what == "preemptible" ? &spin_preemptible : &spin);
       report.samples("late", overshoot(25, 5ms));
     } else {
       report.samples("late", overshoot(500, 100us));

@@ -198,10 +198,19 @@ struct scheduler_statistics {
   std::uint64_t handoffs = 0;          ///< processors taken from goroutines that did not yield
   std::uint64_t foreign_retakes = 0;   ///< processors taken during foreign calls
   std::uint64_t preempt_requests = 0;  ///< goroutines asked to yield after 10 ms
-  std::uint64_t polls = 0;             ///< looks at the network
-  std::uint64_t wakes = 0;             ///< idle threads woken for work
-  std::uint64_t threads_refused = 0;   ///< not made: the limit, or the system's
-  std::uint64_t monitor_looks = 0;     ///< of sysmon
+  /// Of these: asked by a signal to stop at once (docs/preemption.md), and what became of it. At
+  /// rest the first is the sum of the others.
+  std::uint64_t preempt_asked = 0;
+  std::uint64_t preempt_injected = 0;  ///< stopped in a SIGRUN_PREEMPTIBLE function
+  std::uint64_t preempt_outside = 0;   ///< was in other code
+  std::uint64_t preempt_no_room = 0;   ///< its stack, or what the processor held, did not allow it
+  std::uint64_t preempt_in_runtime = 0;  ///< was in the scheduler, or in a foreign call
+  std::uint64_t preempt_yielded = 0;     ///< came to a preemption point first
+  std::uint64_t preempt_unanswered = 0;  ///< not handled in time
+  std::uint64_t polls = 0;               ///< looks at the network
+  std::uint64_t wakes = 0;               ///< idle threads woken for work
+  std::uint64_t threads_refused = 0;     ///< not made: the limit, or the system's
+  std::uint64_t monitor_looks = 0;       ///< of sysmon
 };
 scheduler_statistics statistics_of_scheduler() noexcept;
 

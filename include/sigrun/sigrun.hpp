@@ -14,6 +14,7 @@
 #include <sigrun/net.hpp>
 #include <sigrun/notify_context.hpp>
 #include <sigrun/pipe.hpp>
+#include <sigrun/preempt.hpp>
 #include <sigrun/process.hpp>
 #include <sigrun/select.hpp>
 #include <sigrun/signal.hpp>

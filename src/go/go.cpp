@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sigrun/go.hpp>
+#include <sigrun/preempt.hpp>
 
 #include "base/expect.hpp"
 #include "go/deadlock.hpp"
@@ -135,6 +136,7 @@ void run_foreign_erased(void (*f)(void*), void* arg) { sched::run_foreign(f, arg
 
 void yield() noexcept { sched::yield(); }
 void preempt_point() noexcept { sched::preempt_point(); }
+bool is_preemptible(const void* code) noexcept { return sched::preemptible_at(code); }
 
 void goexit() {
   if (!sched::on_goroutine()) {

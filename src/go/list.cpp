@@ -110,6 +110,13 @@ scheduler_statistics statistics_of_scheduler() noexcept {
   out.handoffs = now.handoffs;
   out.foreign_retakes = now.foreign_retakes;
   out.preempt_requests = now.preempt_requests;
+  out.preempt_asked = now.preempt_asked;
+  out.preempt_injected = now.preempt_injected;
+  out.preempt_outside = now.preempt_outside;
+  out.preempt_no_room = now.preempt_no_room;
+  out.preempt_in_runtime = now.preempt_in_runtime;
+  out.preempt_yielded = now.preempt_yielded;
+  out.preempt_unanswered = now.preempt_unanswered;
   out.polls = now.polls;
   out.wakes = now.wakes;
   out.threads_refused = now.threads_refused;

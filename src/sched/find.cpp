@@ -256,6 +256,7 @@ g* find_runnable(machine* m) noexcept {
     }
     p->attention.store(false, std::memory_order_relaxed);
     m->wanted.store(false, std::memory_order_relaxed);
+    preempt_served(*m);
     share_queue(*p);
     g* gp = look(m);
     if (gp == nullptr) gp = release_p(m);

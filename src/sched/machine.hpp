@@ -24,6 +24,7 @@
 
 #include "fiber/fiber.hpp"
 #include "sched/g.hpp"
+#include "sched/preempt.hpp"
 #include "sched/processor.hpp"
 #include "sigsafe/thread_block.hpp"
 
@@ -59,6 +60,7 @@ struct machine {
   fiber::fiber_state g0;
 
   std::atomic<bool> wanted{false};  // sysmon asks the running G to yield
+  std::atomic<preempt_state> preempt{preempt_state::none};
 
   // How many foreign calls there have been, so that sysmon can tell two apart.
   std::atomic<std::uint32_t> foreign_calls{0};
@@ -72,7 +74,7 @@ struct machine {
   g* locked = nullptr;           // this M runs that G alone
   g* next_g = nullptr;           // to run next, whatever the queues say
 
-  int tid = 0;
+  relaxed<int> tid{0};
   sigsafe::thread_block gsignal;  // for its signal stack alone
   machine* next = nullptr;        // all Ms, never freed; under the scheduler's lock
 };

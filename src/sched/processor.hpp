@@ -54,6 +54,8 @@ struct processor {
   // sysmon's notes.
   std::uint32_t seen_tick = 0;
   std::int64_t seen_ns = 0;
+  std::uint32_t asked_tick = 0;  // the G that was asked to stop, and since when
+  std::int64_t asked_ns = 0;
 };
 
 /// Only the holder writes these, so no locked instruction is needed.

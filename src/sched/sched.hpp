@@ -31,6 +31,8 @@ bool on_goroutine() noexcept;
 void yield() noexcept;
 /// Yields if somebody wants the P; two loads otherwise.
 void preempt_point() noexcept;
+/// Whether a G may be stopped at this instruction; see preempt.hpp.
+bool preemptible_at(const void* code) noexcept;
 
 /// The netpoller, which Ms serve. After start().
 poll::poller& netpoller() noexcept;
@@ -116,6 +118,8 @@ struct statistics {
   std::int64_t goroutines;
   std::uint64_t spawned, switches, steals, timers_fired, handoffs, foreign_retakes,
       preempt_requests, polls, wakes, threads_refused, sysmon_looks;
+  std::uint64_t preempt_asked, preempt_injected, preempt_outside, preempt_no_room,
+      preempt_in_runtime, preempt_yielded, preempt_unanswered;
 };
 statistics read_statistics() noexcept;
 

@@ -53,6 +53,7 @@ struct scheduler {
   std::atomic<std::int64_t> coarse_ns{0};
   std::atomic<bool> started{false};
   std::atomic<bool> asymmetric{true};  // membarrier(2) is there
+  std::atomic<bool> preempts{false};   // marked functions can be stopped; see preempt.hpp
 
   poll::poller poller;
 
@@ -66,6 +67,7 @@ struct scheduler {
   std::atomic<std::uint64_t> handoffs{0};
   std::atomic<std::uint64_t> foreign_retakes{0};
   std::atomic<std::uint64_t> preempt_requests{0};
+  std::atomic<std::uint64_t> preempt_counts[preempt_states] = {};  // by preempt_state
   std::atomic<std::uint64_t> polls{0};
   std::atomic<std::uint64_t> wakes{0};
   std::atomic<std::uint64_t> sysmon_looks{0};

@@ -88,6 +88,7 @@ long start() noexcept {
     sysmon_runs = true;
   }
   report_overflows();
+  prepare_preemption();
   // The first M, so that whoever starts us hears of a thread limit.
   s.spinning.fetch_add(1);
   if (!start_machine(nullptr, true)) return -EAGAIN;
@@ -155,6 +156,16 @@ statistics read_statistics() noexcept {
   out.handoffs = s.handoffs.load();
   out.foreign_retakes = s.foreign_retakes.load();
   out.preempt_requests = s.preempt_requests.load();
+  const auto preempt = [&s](preempt_state what) {
+    return s.preempt_counts[static_cast<std::size_t>(what)].load();
+  };
+  out.preempt_asked = preempt(preempt_state::asked);
+  out.preempt_injected = preempt(preempt_state::injected);
+  out.preempt_outside = preempt(preempt_state::outside);
+  out.preempt_no_room = preempt(preempt_state::no_room);
+  out.preempt_in_runtime = preempt(preempt_state::in_runtime);
+  out.preempt_yielded = preempt(preempt_state::yielded);
+  out.preempt_unanswered = preempt(preempt_state::unanswered);
   out.polls = s.polls.load();
   out.wakes = s.wakes.load();
   out.threads_refused = s.threads_refused.load();

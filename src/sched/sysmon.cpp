@@ -2,12 +2,13 @@
 //
 // sysmon: a thread without a P that looks after those which have one.
 //
-//   - takes the P of a G that has run for 10 ms, having asked it first, and of one that has been in
-//     a foreign call for 20 microseconds, when there is work for it;
+//   - takes the P of a G that has run for 10 ms, having asked it first, by a signal where that can
+//     stop it (preempt.hpp), and of one that has been in a foreign call for 20 microseconds, when
+//     there is work for it;
 //   - polls the network when nobody has for 10 ms;
 //   - sleeps 20 microseconds between looks, after 1 ms of nothing twice as long each time, up to
-//     10 ms (1 ms while somebody waits for a P); and on a futex when all Ps have been idle for a
-//     while, until an M takes one.
+//     10 ms (1 ms while somebody waits for a P), but not past the end of a slice; and on a futex
+//     when all Ps have been idle for a while, until an M takes one.
 #include "sched/clock.hpp"
 #include "sched/deadlock.hpp"
 #include "sched/park.hpp"
@@ -31,8 +32,9 @@ constexpr std::int64_t first_delay = 20 * us;
 constexpr std::int64_t longest_delay = 10 * ms;
 constexpr std::int64_t longest_delay_with_waiters = 1 * ms;
 constexpr std::int64_t slice = 10 * ms;
-constexpr int quick_looks = 50;  // 1 ms
-constexpr int idle_looks = 12;   // about 100 ms
+constexpr std::int64_t patience = 300 * us;  // for the answer to a signal; preempt.hpp (5)
+constexpr int quick_looks = 50;              // 1 ms
+constexpr int idle_looks = 12;               // about 100 ms
 
 void (*report_deadlock)() = nullptr;
 
@@ -51,7 +53,27 @@ processor* take_from(machine* m) noexcept {
   return unbind(m);  // lost stays 1: it tells the M
 }
 
-enum class verdict { nothing, ask, take };
+enum class verdict { nothing, ask, stop, take };
+
+// Under the lock: the G has had its slice, and its P is needed.
+verdict insist(processor& p, const machine& m, std::int64_t now) noexcept {
+  if (!preempts_anywhere() || m.tid == 0) return verdict::take;
+  if (p.asked_tick != p.seen_tick) {
+    p.asked_tick = p.seen_tick;
+    p.asked_ns = now;
+    return verdict::stop;
+  }
+  if (now - p.asked_ns >= patience) return verdict::take;
+  switch (m.preempt.load()) {
+    case preempt_state::asked:
+    case preempt_state::injected:
+      return verdict::nothing;
+    case preempt_state::outside:
+      return verdict::stop;
+    default:
+      return verdict::take;
+  }
+}
 
 // Under the lock.
 verdict judge(processor& p, machine& m, std::int64_t now) noexcept {
@@ -71,19 +93,29 @@ verdict judge(processor& p, machine& m, std::int64_t now) noexcept {
     return same_for >= (needed ? first_delay : slice) ? verdict::take : verdict::nothing;
   }
   if (same_for < slice) return verdict::nothing;
-  if (p.id >= the_scheduler().procs.load()) return verdict::take;  // retired
-  return somebody_waits(p, now) ? verdict::take : verdict::ask;
+  const bool retired = p.id >= the_scheduler().procs.load();
+  return retired || somebody_waits(p, now) ? insist(p, m, now) : verdict::ask;
 }
 
 struct round {
-  bool did = false;      // took or gave something
-  bool waiters = false;  // somebody waits for a P
-  bool idle = true;      // no M has a P
+  bool did = false;                   // took or gave something
+  bool waiters = false;               // somebody waits for a P
+  bool idle = true;                   // no M has a P
+  std::int64_t next_ns = sys::never;  // when a slice ends, or a timer whose P is in use beyond it
 };
+
+// When there will be a reason to look at p, as far as that is known.
+std::int64_t next_look_at(const processor& p, std::int64_t now) noexcept {
+  const std::int64_t slice_ends = p.seen_ns + slice;
+  if (slice_ends > now) return slice_ends;
+  const std::int64_t timer = p.next_timer.load(std::memory_order_relaxed);
+  return timer > now ? timer : sys::never;
+}
 
 void look_at(processor& p, std::int64_t now, round& result) noexcept {
   scheduler& s = the_scheduler();
   processor* taken = nullptr;
+  machine* asked = nullptr;
   {
     const std::lock_guard hold(s.lock);
     machine* const m = p.m;
@@ -91,6 +123,7 @@ void look_at(processor& p, std::int64_t now, round& result) noexcept {
     result.idle = false;
     result.waiters = result.waiters || somebody_waits(p, now);
     const verdict what = judge(p, *m, now);
+    result.next_ns = std::min(result.next_ns, next_look_at(p, now));
     if (what == verdict::nothing) return;
     const bool foreign = m->foreign.load(std::memory_order_relaxed) != 0;
     if (!foreign) {
@@ -101,6 +134,11 @@ void look_at(processor& p, std::int64_t now, round& result) noexcept {
     if (what == verdict::take && (taken = take_from(m)) != nullptr) {
       (foreign ? s.foreign_retakes : s.handoffs).fetch_add(1, std::memory_order_relaxed);
     }
+    if (what == verdict::stop) asked = m;
+  }
+  if (asked != nullptr) {
+    ask(*asked);        // Ms are never freed
+    result.did = true;  // the answer is there soon
   }
   if (taken == nullptr) return;
   result.did = true;
@@ -175,6 +213,8 @@ void* sysmon_main(void*) noexcept {
     quiet = result.did ? 0 : quiet + 1;
     delay = quiet < quick_looks ? first_delay : std::min(delay * 2, longest_delay);
     if (result.waiters) delay = std::min(delay, longest_delay_with_waiters);
+    // A slice that ends in the middle of a long sleep would be that much longer.
+    if (result.next_ns - now < delay) delay = std::max(result.next_ns - now, first_delay);
     idle = result.idle ? idle + 1 : 0;
     if (idle < idle_looks) continue;
     if (report_deadlock != nullptr && all_asleep_for_ever()) report_deadlock();

@@ -82,6 +82,9 @@ struct intake {
   /// Set once by the scheduler, which installs our handler for SIGSEGV; signal-safe.
   std::atomic<bool (*)(const siginfo_t& info, const ucontext_t& context) noexcept> stack_overflow{
       nullptr};
+  /// Asked for every control signal: has the scheduler wished that the interrupted goroutine stop,
+  /// and may it, here? Then the context is edited. Set once by the scheduler; signal-safe.
+  std::atomic<void (*)(siginfo_t& info, ucontext_t& context) noexcept> preempt{nullptr};
 };
 
 SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;

@@ -291,7 +291,10 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
   }
   // A control signal may have been merged into a user's SIGURG, or have lost its siginfo because
   // RLIMIT_SIGPENDING is used up: whatever SIGURG comes does its work too.
-  if (signo == control_signal) control_arrived(*context);
+  if (signo == control_signal) {
+    control_arrived(*context);
+    if (const auto preempt = in.preempt.load()) preempt(*info, *context);
+  }
   if (is_control(*info)) {
     // That was all.
   } else if (info->si_code > SI_USER && faults.has(signo)) {
