@@ -13,21 +13,30 @@ import sys
 import time
 
 
-def catches(pid, signo):
+def in_set(pid, name, signo):
+    """Whether a set of signals in /proc/PID/status has this one."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return bool(int(re.search(r"^SigCgt:\s*(\w+)", status, re.M).group(1), 16) >> (signo - 1) & 1)
+    return bool(int(re.search(rf"^{name}:\s*(\w+)", status, re.M).group(1), 16) >> (signo - 1) & 1)
+
+
+def wait_until(true):
+    deadline = time.monotonic() + 60
+    while not true() and time.monotonic() < deadline:
+        os.sched_yield()
 
 
 def main(program, sender):
     process = subprocess.Popen([program], stdout=subprocess.PIPE, text=True)
+    last = signal.SIGRTMIN + 1
     try:
-        deadline = time.monotonic() + 10
-        while not catches(process.pid, signal.SIGTERM) and time.monotonic() < deadline:
-            os.sched_yield()
+        # The handlers are installed in ascending order, so the last one says that all are there.
+        wait_until(lambda: in_set(process.pid, "SigCgt", last))
         os.kill(process.pid, signal.SIGUSR1)
-        subprocess.run([sender, str(process.pid), "RTMIN+1", "1"], check=True, timeout=10)
+        subprocess.run([sender, str(process.pid), "RTMIN+1", "1"], check=True, timeout=60)
+        # Of what pends at the same time the kernel hands out the lowest number first.
+        wait_until(lambda: not in_set(process.pid, "ShdPnd", last))
         os.kill(process.pid, signal.SIGTERM)
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             process.kill()
