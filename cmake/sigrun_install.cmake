@@ -6,7 +6,12 @@ include(GNUInstallDirs)
 
 get_property(sigrun_modules GLOBAL PROPERTY SIGRUN_MODULES)
 set_target_properties(sigrun_core PROPERTIES EXPORT_NAME core)
-install(TARGETS sigrun_core sigrun_flags sigrun_warnings sigrun_zone_flags ${sigrun_modules}
+set(sigrun_products sigrun_core)
+if(TARGET sigrun_kit)
+  set_target_properties(sigrun_kit PROPERTIES EXPORT_NAME service)
+  list(APPEND sigrun_products sigrun_kit)
+endif()
+install(TARGETS ${sigrun_products} sigrun_flags sigrun_warnings sigrun_zone_flags ${sigrun_modules}
   EXPORT sigrun_targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
 install(DIRECTORY include/sigrun DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
