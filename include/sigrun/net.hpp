@@ -21,6 +21,7 @@
 //   operation_canceled   the object was closed during the call
 //   bad_file_descriptor  it was closed before, or never opened
 //   broken_pipe, connection_reset   the peer is gone; SIGPIPE is never raised
+// The overloads that take a context first end when it ends, with its error: context_errc.
 #pragma once
 
 #include <sigrun/address.hpp>
@@ -116,7 +117,19 @@ class tcp_stream : public stream {
                             [&](auto& error) { return connect(to, options, error); });
   }
   static tcp_stream connect(const endpoint& to, const tcp_connect_options& options,
-                            std::error_code& error) noexcept;
+                            std::error_code& error) noexcept {
+    return connect_in(nullptr, to, options, error);
+  }
+  /// The same in a context.
+  static tcp_stream connect(const context& ctx, const endpoint& to,
+                            const tcp_connect_options& options = {}) {
+    return detail::or_throw("sigrun: connect",
+                            [&](auto& error) { return connect(ctx, to, options, error); });
+  }
+  static tcp_stream connect(const context& ctx, const endpoint& to,
+                            const tcp_connect_options& options, std::error_code& error) noexcept {
+    return connect_in(&ctx, to, options, error);
+  }
   /// resolve(), and then one address after the other until one answers; the error is the first
   /// one's. A deadline is for all of them together, and does not shorten the look-up.
   static tcp_stream connect(std::string_view host, std::string_view service,
@@ -125,7 +138,20 @@ class tcp_stream : public stream {
                             [&](auto& error) { return connect(host, service, options, error); });
   }
   static tcp_stream connect(std::string_view host, std::string_view service,
-                            const tcp_connect_options& options, std::error_code& error);
+                            const tcp_connect_options& options, std::error_code& error) {
+    return connect_in(nullptr, host, service, options, error);
+  }
+  /// The same in a context, which does not shorten the look-up either.
+  static tcp_stream connect(const context& ctx, std::string_view host, std::string_view service,
+                            const tcp_connect_options& options = {}) {
+    return detail::or_throw("sigrun: connect", [&](auto& error) {
+      return connect(ctx, host, service, options, error);
+    });
+  }
+  static tcp_stream connect(const context& ctx, std::string_view host, std::string_view service,
+                            const tcp_connect_options& options, std::error_code& error) {
+    return connect_in(&ctx, host, service, options, error);
+  }
   /// Takes over a connected socket, inherited or passed, and closes it in the end, also when this
   /// fails. invalid_argument for what is not a TCP socket.
   static tcp_stream adopt(int fd) {
@@ -158,6 +184,10 @@ class tcp_stream : public stream {
  private:
   friend class tcp_listener;
   explicit tcp_stream(detail::io_fd* state) noexcept : stream(state) {}
+  static tcp_stream connect_in(const context* ctx, const endpoint& to,
+                               const tcp_connect_options& options, std::error_code& error) noexcept;
+  static tcp_stream connect_in(const context* ctx, std::string_view host, std::string_view service,
+                               const tcp_connect_options& options, std::error_code& error);
 };
 
 struct tcp_listen_options {
@@ -192,7 +222,14 @@ class tcp_listener : public detail::io_handle {
   tcp_stream accept() {
     return detail::or_throw("sigrun: accept", [&](auto& error) { return accept(error); });
   }
-  tcp_stream accept(std::error_code& error) noexcept;
+  tcp_stream accept(std::error_code& error) noexcept { return accept_in(nullptr, error); }
+  /// The same in a context.
+  tcp_stream accept(const context& ctx) {
+    return detail::or_throw("sigrun: accept", [&](auto& error) { return accept(ctx, error); });
+  }
+  tcp_stream accept(const context& ctx, std::error_code& error) noexcept {
+    return accept_in(&ctx, error);
+  }
 
   endpoint local_endpoint() const {
     return detail::or_throw("sigrun: local_endpoint",
@@ -208,11 +245,15 @@ class tcp_listener : public detail::io_handle {
     do_set_deadline(true, false, detail::deadline_at(at), error);
   }
   void set_deadline_in(std::chrono::nanoseconds wait) {
-    set_deadline(std::chrono::steady_clock::now() + wait);
+    detail::or_throw("sigrun: set_deadline_in", [&](auto& error) { set_deadline_in(wait, error); });
+  }
+  void set_deadline_in(std::chrono::nanoseconds wait, std::error_code& error) noexcept {
+    do_set_deadline(true, false, detail::deadline_in(wait), error);
   }
 
  private:
   explicit tcp_listener(detail::io_fd* state) noexcept : io_handle(state) {}
+  tcp_stream accept_in(const context* ctx, std::error_code& error) noexcept;
 };
 
 /// Who is on the other side of a Unix stream, as of its connect() or listen(). (unix(7))
@@ -237,7 +278,19 @@ class unix_stream : public stream {
                             [&](auto& error) { return connect(to, options, error); });
   }
   static unix_stream connect(const unix_address& to, const unix_connect_options& options,
-                             std::error_code& error) noexcept;
+                             std::error_code& error) noexcept {
+    return connect_in(nullptr, to, options, error);
+  }
+  /// The same in a context; its end is seen within 20 ms while the listener's queue is full.
+  static unix_stream connect(const context& ctx, const unix_address& to,
+                             const unix_connect_options& options = {}) {
+    return detail::or_throw("sigrun: connect",
+                            [&](auto& error) { return connect(ctx, to, options, error); });
+  }
+  static unix_stream connect(const context& ctx, const unix_address& to,
+                             const unix_connect_options& options, std::error_code& error) noexcept {
+    return connect_in(&ctx, to, options, error);
+  }
   /// Two streams connected to each other. (socketpair(2))
   static std::pair<unix_stream, unix_stream> pair() {
     return detail::or_throw("sigrun: pair", [&](auto& error) { return pair(error); });
@@ -255,6 +308,9 @@ class unix_stream : public stream {
  private:
   friend class unix_listener;
   explicit unix_stream(detail::io_fd* state) noexcept : stream(state) {}
+  static unix_stream connect_in(const context* ctx, const unix_address& to,
+                                const unix_connect_options& options,
+                                std::error_code& error) noexcept;
 };
 
 struct unix_listen_options {
@@ -287,7 +343,13 @@ class unix_listener : public detail::io_handle {
   unix_stream accept() {
     return detail::or_throw("sigrun: accept", [&](auto& error) { return accept(error); });
   }
-  unix_stream accept(std::error_code& error) noexcept;
+  unix_stream accept(std::error_code& error) noexcept { return accept_in(nullptr, error); }
+  unix_stream accept(const context& ctx) {
+    return detail::or_throw("sigrun: accept", [&](auto& error) { return accept(ctx, error); });
+  }
+  unix_stream accept(const context& ctx, std::error_code& error) noexcept {
+    return accept_in(&ctx, error);
+  }
 
   unix_address local_address() const;
 
@@ -303,11 +365,15 @@ class unix_listener : public detail::io_handle {
     do_set_deadline(true, false, detail::deadline_at(at), error);
   }
   void set_deadline_in(std::chrono::nanoseconds wait) {
-    set_deadline(std::chrono::steady_clock::now() + wait);
+    detail::or_throw("sigrun: set_deadline_in", [&](auto& error) { set_deadline_in(wait, error); });
+  }
+  void set_deadline_in(std::chrono::nanoseconds wait, std::error_code& error) noexcept {
+    do_set_deadline(true, false, detail::deadline_in(wait), error);
   }
 
  private:
   explicit unix_listener(detail::io_fd* state) noexcept : io_handle(state) {}
+  unix_stream accept_in(const context* ctx, std::error_code& error) noexcept;
   void unlink_path() noexcept;
   std::string path_;  // to remove; empty for none
 };

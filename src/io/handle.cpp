@@ -3,6 +3,8 @@
 
 #include "io/transfer.hpp"
 
+#include <sigrun/context.hpp>
+
 #include <cerrno>
 
 namespace sigrun {
@@ -29,8 +31,9 @@ std::error_code make_error_code(stream_errc error) noexcept {
 namespace detail {
 namespace {
 
-std::size_t told(const io_result& result, std::error_code& error) noexcept {
-  error = to_error_code(result.error);
+std::size_t told(const io_result& result, std::error_code& error,
+                 const context* ctx = nullptr) noexcept {
+  error = to_error_code(result.error, ctx);
   return result.count;
 }
 
@@ -38,8 +41,9 @@ constexpr io_result not_open{0, EBADF};
 
 }  // namespace
 
-std::error_code to_error_code(int error) noexcept {
+std::error_code to_error_code(int error, const context* ctx) noexcept {
   if (error == 0) return {};
+  if (error == context_ended) return ctx->err();
   if (error == io_result::end_of_stream) return make_error_code(stream_errc::end_of_stream);
   return {error, std::system_category()};
 }
@@ -60,23 +64,24 @@ void io_handle::drop() noexcept {
   if (state_ != nullptr) std::exchange(state_, nullptr)->drop_handle();
 }
 
-std::size_t io_handle::do_read(std::span<const mutable_buffer> into,
-                               std::error_code& error) noexcept {
-  return told(state_ == nullptr ? not_open : detail::read_some(*state_, into), error);
+std::size_t io_handle::do_read(std::span<const mutable_buffer> into, std::error_code& error,
+                               const context* ctx) noexcept {
+  return told(state_ == nullptr ? not_open : detail::read_some(*state_, into, ctx), error, ctx);
 }
 
-std::size_t io_handle::do_read_full(mutable_buffer into, std::error_code& error) noexcept {
-  return told(state_ == nullptr ? not_open : detail::read_full(*state_, into), error);
+std::size_t io_handle::do_read_full(mutable_buffer into, std::error_code& error,
+                                    const context* ctx) noexcept {
+  return told(state_ == nullptr ? not_open : detail::read_full(*state_, into, ctx), error, ctx);
 }
 
-std::size_t io_handle::do_write(std::span<const const_buffer> from,
-                                std::error_code& error) noexcept {
-  return told(state_ == nullptr ? not_open : detail::write_some(*state_, from), error);
+std::size_t io_handle::do_write(std::span<const const_buffer> from, std::error_code& error,
+                                const context* ctx) noexcept {
+  return told(state_ == nullptr ? not_open : detail::write_some(*state_, from, ctx), error, ctx);
 }
 
-std::size_t io_handle::do_write_all(std::span<const const_buffer> from,
-                                    std::error_code& error) noexcept {
-  return told(state_ == nullptr ? not_open : detail::write_all(*state_, from), error);
+std::size_t io_handle::do_write_all(std::span<const const_buffer> from, std::error_code& error,
+                                    const context* ctx) noexcept {
+  return told(state_ == nullptr ? not_open : detail::write_all(*state_, from, ctx), error, ctx);
 }
 
 void io_handle::do_set_deadline(bool read, bool write, std::int64_t at_ns,

@@ -97,9 +97,13 @@ void io_fd::shut() noexcept {
 
 // -------------------------------------------------------------------------------- turns at a side
 
-long io_fd::begin(side which) noexcept {
+long io_fd::begin(side which, within* inside) noexcept {
+  if (inside != nullptr && inside->ended()) return -context_ended;
   long error = take(which);
-  if (error == -EBUSY) error = queue_for(which);
+  if (error == -EBUSY) {
+    error = inside != nullptr ? inside->watch(*this, which) : 0;
+    if (error == 0) error = queue_for(which, inside);
+  }
   if (error != 0) return error;
   const std::int64_t deadline = deadline_of(which).load();
   if (deadline == wait_for_ever || deadline > sched::now_ns()) return 0;
@@ -150,7 +154,7 @@ void io_fd::unlink(side which, turn& mine) noexcept {
   if (list.first == nullptr) state_.fetch_and(~queued(which));
 }
 
-long io_fd::queue_for(side which) noexcept {
+long io_fd::queue_for(side which, within* inside) noexcept {
   turn mine{.parker = sched::parker(sched::wait_reason::io_wait, this)};
   {
     const std::lock_guard guard(lock_);
@@ -169,35 +173,43 @@ long io_fd::queue_for(side which) noexcept {
   }
   for (;;) {
     const std::int64_t deadline = deadline_of(which).load();  // (4)
-    const bool woken = mine.parker.park_until(deadline);
+    const bool over = inside != nullptr && inside->ended();
+    const bool woken = !over && mine.parker.park_until(deadline);
     std::unique_lock guard(lock_);
     if (mine.state == turn::granted) return 0;
     const bool refused = mine.state == turn::refused;
-    if (!refused && (woken || deadline_of(which).load() != deadline)) {
-      mine.parker.reset();  // (3): only told to look at the deadline again
+    if (!refused && !over && (woken || deadline_of(which).load() != deadline)) {
+      mine.parker.reset();  // (3): only told to look at deadline and context again
       continue;
     }
     if (!refused) unlink(which, mine);
     guard.unlock();
     let_go();
-    return refused ? -ECANCELED : -ETIMEDOUT;
+    return refused ? -ECANCELED : over ? -context_ended : -ETIMEDOUT;
   }
 }
 
 // -------------------------------------------------------------------------- waiting and deadlines
 
-long io_fd::wait(side which, std::int64_t until_ns) noexcept {
+long io_fd::wait(side which, std::int64_t until_ns, within* inside) noexcept {
+  if (inside != nullptr) {
+    if (const long watched = inside->watch(*this, which); watched != 0) return watched;
+  }
   sched::parker parker(sched::wait_reason::io_wait, this);
   const poll::armed armed = descriptor_->arm(which, &parker);
   if (armed == poll::armed::closed) return -ECANCELED;
   if (armed == poll::armed::ready) return 0;
   base::expect(armed == poll::armed::waiting, "io: two operations on one side");
   const std::int64_t deadline = deadline_of(which).load();  // (4)
-  if (!parker.park_until(std::min(deadline, until_ns))) {
-    if (descriptor_->disarm(which, &parker)) return deadline <= until_ns ? -ETIMEDOUT : -EAGAIN;
+  const bool over = inside != nullptr && inside->ended();
+  if (over || !parker.park_until(std::min(deadline, until_ns))) {
+    if (descriptor_->disarm(which, &parker)) {
+      return over ? -context_ended : deadline <= until_ns ? -ETIMEDOUT : -EAGAIN;
+    }
     parker.park_until(sys::never);  // somebody has it, and its wake is on the way
   }
-  return is_closed() ? -ECANCELED : 0;
+  if (is_closed()) return -ECANCELED;
+  return inside != nullptr && inside->ended() ? -context_ended : 0;
 }
 
 long io_fd::set_deadline(bool read, bool write, std::int64_t deadline_ns) noexcept {
@@ -206,13 +218,23 @@ long io_fd::set_deadline(bool read, bool write, std::int64_t deadline_ns) noexce
   for (const side which : both) {
     if (!(which == side::read ? read : write)) continue;
     deadline_of(which).store(deadline_ns);  // (4)
-    wake(descriptor_->kick(which));
-    if ((state_.load() & queued(which)) == 0) continue;
-    const std::lock_guard guard(lock_);
-    for (turn* one = queue(which).first; one != nullptr; one = one->next) one->parker.unpark();
+    tell(which);
   }
   let_go();
   return 0;
+}
+
+void io_fd::look_again(side which) noexcept {
+  if (hold() != 0) return;  // closed: all have been told
+  tell(which);
+  let_go();
+}
+
+void io_fd::tell(side which) noexcept {
+  wake(descriptor_->kick(which));
+  if ((state_.load() & queued(which)) == 0) return;
+  const std::lock_guard guard(lock_);
+  for (turn* one = queue(which).first; one != nullptr; one = one->next) one->parker.unpark();
 }
 
 }  // namespace sigrun::detail

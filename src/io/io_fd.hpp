@@ -21,6 +21,7 @@
 //   (5) The object outlives both its handle and the shutting, whichever is later.
 #pragma once
 
+#include "io/within.hpp"
 #include "poll/poller.hpp"
 #include "sched/park.hpp"
 
@@ -50,8 +51,9 @@ class io_fd {
   bool is_closed() const noexcept { return (state_.load() & closed) != 0; }
 
   /// Takes one side for an operation. -EBADF when closed; -ECANCELED when closed while queueing,
-  /// -ETIMEDOUT when the side's deadline passed before or meanwhile.
-  long begin(side which) noexcept;
+  /// -ETIMEDOUT when the side's deadline passed before or meanwhile. What is `inside` a context may
+  /// also fail with -context_ended, or -ENOMEM when it has to wait.
+  long begin(side which, within* inside = nullptr) noexcept;
   void end(side which) noexcept;
 
   /// Takes a reference, so that fd() stays what it is; -EBADF when closed.
@@ -60,7 +62,9 @@ class io_fd {
 
   /// Sleeps until something happens on the side that one holds. 0: try again; -ETIMEDOUT,
   /// -ECANCELED. With `until_ns` before the side's deadline: -EAGAIN when that comes first.
-  long wait(side which, std::int64_t until_ns = wait_for_ever) noexcept;
+  long wait(side which, std::int64_t until_ns = wait_for_ever, within* inside = nullptr) noexcept;
+  /// Has all who wait at the side, or for their turn there, look again whether they still may.
+  void look_again(side which) noexcept;
 
   /// For operations that begin and end from now on, and those that wait now. -EBADF when closed.
   long set_deadline(bool read, bool write, std::int64_t deadline_ns) noexcept;
@@ -72,6 +76,10 @@ class io_fd {
   /// Whether an operation sleeps on the side, and whether others wait for their turn.
   bool is_waited_for(side which) const noexcept { return descriptor_->is_waited_for(which); }
   bool is_queued_for(side which) const noexcept { return (state_.load() & queued(which)) != 0; }
+
+  /// A share in the object itself, which says nothing of the descriptor.
+  void add_memory() noexcept { memory_.fetch_add(1, std::memory_order_relaxed); }
+  void drop_memory() noexcept;
 
   int fd() const noexcept { return fd_; }
   fd_kind kind() const noexcept { return kind_; }
@@ -114,11 +122,11 @@ class io_fd {
   ~io_fd() = default;
 
   long take(side which) noexcept;
-  long queue_for(side which) noexcept;
+  long queue_for(side which, within* inside) noexcept;
   bool hand_over(side which) noexcept;
+  void tell(side which) noexcept;
   void unlink(side which, turn& mine) noexcept;
   void shut() noexcept;
-  void drop_memory() noexcept;
   std::atomic<std::int64_t>& deadline_of(side which) noexcept {
     return deadlines_[static_cast<std::size_t>(which)];
   }
@@ -129,8 +137,9 @@ class io_fd {
   poll::descriptor* const descriptor_;
   const int fd_;
   const fd_kind kind_;
-  bool drained_ = false;                  // the read side's
-  std::atomic<std::uint32_t> memory_{2};  // the handle's, and that of what is not shut yet
+  bool drained_ = false;  // the read side's
+  // The handle's, that of what is not shut yet, and those of contexts that may still end.
+  std::atomic<std::uint32_t> memory_{2};
   chan_core::mutex lock_;
   turns queues_[2];  // under the lock
 };
@@ -138,18 +147,24 @@ class io_fd {
 /// One operation on one side, from its construction on.
 class operation {
  public:
-  operation(io_fd& fd, poll::side which) noexcept
-      : fd_(fd), which_(which), error_(fd.begin(which)) {}
+  operation(io_fd& fd, poll::side which, const context* ctx = nullptr) noexcept
+      : fd_(fd), which_(which), inside_(ctx), error_(fd.begin(which, &inside_)) {}
   ~operation() {
     if (error_ == 0) fd_.end(which_);
   }
   operation(const operation&) = delete;
   operation& operator=(const operation&) = delete;
   long error() const noexcept { return error_; }
+  io_fd& fd() const noexcept { return fd_; }
+  /// io_fd::wait() on its side.
+  long wait(std::int64_t until_ns = wait_for_ever) noexcept {
+    return fd_.wait(which_, until_ns, &inside_);
+  }
 
  private:
   io_fd& fd_;
   const poll::side which_;
+  within inside_;
   const long error_;
 };
 

@@ -68,9 +68,9 @@ class fd_owner {
 /// Puts an adopted or new descriptor into the poller; nullptr with `error` set.
 io_fd* open_or_error(fd_owner& fd, fd_kind kind, std::error_code& error) noexcept;
 
-/// Sets `error` and returns whether there was one.
-inline bool failed(long result, std::error_code& error) noexcept {
-  error = sys::failed(result) ? to_error_code(static_cast<int>(-result)) : std::error_code{};
+/// Sets `error` and returns whether there was one; context_ended is the error of `ctx`.
+inline bool failed(long result, std::error_code& error, const context* ctx = nullptr) noexcept {
+  error = sys::failed(result) ? to_error_code(static_cast<int>(-result), ctx) : std::error_code{};
   return sys::failed(result);
 }
 

@@ -23,11 +23,11 @@ using detail::socket_address;
 int family_of(const endpoint& at) noexcept { return at.address().is_v4() ? AF_INET : AF_INET6; }
 
 /// Waits for the end of a connect() in progress. The socket has just been put into the poller.
-long finish_connect(io_fd& fd) noexcept {
-  const detail::operation turn(fd, poll::side::write);
+long finish_connect(io_fd& fd, const context* ctx) noexcept {
+  detail::operation turn(fd, poll::side::write, ctx);
   if (turn.error() != 0) return turn.error();
   for (;;) {
-    const long waited = fd.wait(poll::side::write);
+    const long waited = turn.wait();
     if (waited != 0) return waited;
     const long error = detail::get_option(fd.fd(), SOL_SOCKET, SO_ERROR);
     if (error != 0) return sys::failed(error) ? error : -error;
@@ -46,8 +46,12 @@ bool is_connected_to_itself(int fd) noexcept {
          here.to_endpoint() == there.to_endpoint();
 }
 
-io_fd* connect_once(const endpoint& to, const tcp_connect_options& options,
+io_fd* connect_once(const endpoint& to, const tcp_connect_options& options, const context* ctx,
                     std::error_code& error) noexcept {
+  if (ctx != nullptr && ctx->ended()) {
+    error = ctx->err();
+    return nullptr;
+  }
   const std::int64_t deadline = detail::deadline_at(options.deadline);
   const bool too_late = deadline != sys::never && deadline <= sched::now_ns();
   fd_owner fd(too_late ? -ETIMEDOUT : detail::make_socket(family_of(to)));
@@ -65,7 +69,7 @@ io_fd* connect_once(const endpoint& to, const tcp_connect_options& options,
   io_fd* const made = detail::open_or_error(fd, fd_kind::tcp, error);
   if (made == nullptr || begun == 0) return made;
   made->preset_deadline(poll::side::write, deadline);
-  if (detail::failed(finish_connect(*made), error)) {
+  if (detail::failed(finish_connect(*made, ctx), error, ctx)) {
     made->drop_handle();
     return nullptr;
   }
@@ -103,11 +107,12 @@ int whole_seconds(std::chrono::seconds wait) noexcept {
 
 // ----------------------------------------------------------------------------------------- stream
 
-tcp_stream tcp_stream::connect(const endpoint& to, const tcp_connect_options& options,
-                               std::error_code& error) noexcept {
+tcp_stream tcp_stream::connect_in(const context* ctx, const endpoint& to,
+                                  const tcp_connect_options& options,
+                                  std::error_code& error) noexcept {
   constexpr int tries = 3;
   for (int i = 0; i < tries; ++i) {
-    io_fd* const made = connect_once(to, options, error);
+    io_fd* const made = connect_once(to, options, ctx, error);
     if (made == nullptr || !is_connected_to_itself(made->fd())) return tcp_stream(made);
     made->drop_handle();
   }
@@ -115,13 +120,14 @@ tcp_stream tcp_stream::connect(const endpoint& to, const tcp_connect_options& op
   return {};
 }
 
-tcp_stream tcp_stream::connect(std::string_view host, std::string_view service,
-                               const tcp_connect_options& options, std::error_code& error) {
+tcp_stream tcp_stream::connect_in(const context* ctx, std::string_view host,
+                                  std::string_view service, const tcp_connect_options& options,
+                                  std::error_code& error) {
   std::error_code first;
   const std::vector<endpoint> found = resolve(host, service, first);
   for (const endpoint& to : found) {
-    tcp_stream made = connect(to, options, error);
-    if (!error) return made;
+    tcp_stream made = connect_in(ctx, to, options, error);
+    if (!error || (ctx != nullptr && ctx->ended())) return made;
     if (!first) first = error;
     if (error == std::errc::timed_out && options.deadline <= std::chrono::steady_clock::now()) {
       break;
@@ -206,9 +212,10 @@ tcp_listener tcp_listener::adopt(int fd, std::error_code& error) noexcept {
   return tcp_listener(detail::open_or_error(owned, fd_kind::listener, error));
 }
 
-tcp_stream tcp_listener::accept(std::error_code& error) noexcept {
-  fd_owner taken(state_ == nullptr ? -EBADF : detail::accept_next(*state_));
-  if (detail::failed(taken.get(), error)) return {};
+tcp_stream tcp_listener::accept_in(const context* ctx, std::error_code& error) noexcept {
+  const long taken_fd = state_ == nullptr ? -EBADF : detail::accept_next(*state_, ctx);
+  fd_owner taken(taken_fd);
+  if (detail::failed(taken_fd, error, ctx)) return {};
   return tcp_stream(detail::open_or_error(taken, fd_kind::tcp, error));
 }
 

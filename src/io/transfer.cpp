@@ -66,22 +66,23 @@ long send(const io_fd& fd, std::span<const const_buffer> from) noexcept {
 
 /// Calls `attempt` until it does not say -EAGAIN, and sleeps in between. The side is held.
 template <class Attempt>
-long until_done(io_fd& fd, side which, Attempt attempt) noexcept {
+long until_done(operation& turn, Attempt attempt) noexcept {
   for (;;) {
     const long result = attempt();
     if (result == -EINTR) continue;
     if (result != -EAGAIN) return result;
-    const long waited = fd.wait(which);
+    const long waited = turn.wait();
     if (waited != 0) return waited;
   }
 }
 
-long receive_some(io_fd& fd, std::span<const mutable_buffer> into) noexcept {
+long receive_some(operation& turn, std::span<const mutable_buffer> into) noexcept {
+  io_fd& fd = turn.fd();
   if (fd.is_drained()) {
-    const long waited = fd.wait(side::read);
+    const long waited = turn.wait();
     if (waited != 0) return waited;
   }
-  const long result = until_done(fd, side::read, [&] { return receive(fd, into); });
+  const long result = until_done(turn, [&] { return receive(fd, into); });
   if (!sys::failed(result)) fd.note_read(total(into), static_cast<std::size_t>(result));
   return result;
 }
@@ -114,22 +115,22 @@ class unsent {
 
 }  // namespace
 
-io_result read_some(io_fd& fd, std::span<const mutable_buffer> into) noexcept {
-  const operation turn(fd, side::read);
+io_result read_some(io_fd& fd, std::span<const mutable_buffer> into, const context* ctx) noexcept {
+  operation turn(fd, side::read, ctx);
   if (turn.error() != 0) return ended(0, turn.error());
   into = into.first(std::min(into.size(), iov_max));
   if (total(into) == 0) return {};
-  const long result = receive_some(fd, into);
+  const long result = receive_some(turn, into);
   return sys::failed(result) ? ended(0, result) : io_result{static_cast<std::size_t>(result), 0};
 }
 
-io_result read_full(io_fd& fd, mutable_buffer into) noexcept {
-  const operation turn(fd, side::read);
+io_result read_full(io_fd& fd, mutable_buffer into, const context* ctx) noexcept {
+  operation turn(fd, side::read, ctx);
   if (turn.error() != 0) return ended(0, turn.error());
   std::size_t count = 0;
   while (count < into.size()) {
     const mutable_buffer rest = into + count;
-    const long result = receive_some(fd, {&rest, 1});
+    const long result = receive_some(turn, {&rest, 1});
     if (sys::failed(result)) return ended(count, result);
     if (result == 0) return {count, io_result::end_of_stream};
     count += static_cast<std::size_t>(result);
@@ -137,21 +138,21 @@ io_result read_full(io_fd& fd, mutable_buffer into) noexcept {
   return {count, 0};
 }
 
-io_result write_some(io_fd& fd, std::span<const const_buffer> from) noexcept {
-  const operation turn(fd, side::write);
+io_result write_some(io_fd& fd, std::span<const const_buffer> from, const context* ctx) noexcept {
+  operation turn(fd, side::write, ctx);
   if (turn.error() != 0) return ended(0, turn.error());
   from = from.first(std::min(from.size(), iov_max));
   if (total(from) == 0) return {};
-  const long result = until_done(fd, side::write, [&] { return send(fd, from); });
+  const long result = until_done(turn, [&] { return send(fd, from); });
   return sys::failed(result) ? ended(0, result) : io_result{static_cast<std::size_t>(result), 0};
 }
 
-io_result write_all(io_fd& fd, std::span<const const_buffer> from) noexcept {
-  const operation turn(fd, side::write);
+io_result write_all(io_fd& fd, std::span<const const_buffer> from, const context* ctx) noexcept {
+  operation turn(fd, side::write, ctx);
   if (turn.error() != 0) return ended(0, turn.error());
   std::size_t count = 0;
   for (unsent rest(from); !rest.empty();) {
-    const long result = until_done(fd, side::write, [&] { return send(fd, rest.next()); });
+    const long result = until_done(turn, [&] { return send(fd, rest.next()); });
     if (sys::failed(result)) return ended(count, result);
     rest.sent(static_cast<std::size_t>(result));
     count += static_cast<std::size_t>(result);
@@ -160,12 +161,12 @@ io_result write_all(io_fd& fd, std::span<const const_buffer> from) noexcept {
 }
 
 io_result send_file(io_fd& fd, int file, std::int64_t offset, std::size_t count) noexcept {
-  const operation turn(fd, side::write);
+  operation turn(fd, side::write);
   if (turn.error() != 0) return ended(0, turn.error());
   std::size_t sent = 0;
   while (sent < count) {
     const std::size_t chunk = std::min(count - sent, send_file_chunk);
-    const long result = until_done(fd, side::write, [&] {
+    const long result = until_done(turn, [&] {
       // The disk may be slow, so this is foreign; and there is no MSG_NOSIGNAL here.
       return in_foreign_call([&] {
         sigpipe_guard guard;
@@ -212,11 +213,11 @@ bool is_the_connections(long error) noexcept {
 
 /// After a shortage the caller's next try stands back, so that a loop that only reports the error
 /// does not spin while the connection that could not be accepted waits in the kernel's queue.
-long stand_back(io_fd& listener) noexcept {
-  if (listener.backoff_ns == 0) return 0;
-  const std::int64_t until = sched::now_ns() + listener.backoff_ns;
+long stand_back(operation& turn) noexcept {
+  if (turn.fd().backoff_ns == 0) return 0;
+  const std::int64_t until = sched::now_ns() + turn.fd().backoff_ns;
   for (;;) {
-    const long waited = listener.wait(side::read, until);
+    const long waited = turn.wait(until);
     if (waited == -EAGAIN) return 0;
     if (waited != 0) return waited;
     if (sched::now_ns() >= until) return 0;  // connections come meanwhile: not yet
@@ -225,12 +226,12 @@ long stand_back(io_fd& listener) noexcept {
 
 }  // namespace
 
-long accept_next(io_fd& listener) noexcept {
-  const operation turn(listener, side::read);
+long accept_next(io_fd& listener, const context* ctx) noexcept {
+  operation turn(listener, side::read, ctx);
   if (turn.error() != 0) return turn.error();
-  const long waited = stand_back(listener);
+  const long waited = stand_back(turn);
   if (waited != 0) return waited;
-  const long result = until_done(listener, side::read, [&] {
+  const long result = until_done(turn, [&] {
     const long taken =
         sys::call(SYS_accept4, listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     return is_the_connections(taken) ? -EINTR : taken;

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -23,14 +24,21 @@ using detail::socket_address;
 /// A Unix socket that does not block says EAGAIN when the listener's queue is full, and no event
 /// tells when there is room (unix(7)). So this one blocks, in a foreign call, for as long as
 /// SO_SNDTIMEO lets it.
-long connect_blocking(int fd, const socket_address& at, std::int64_t deadline_ns) noexcept {
+/// In a context it looks up every so often whether that has ended.
+constexpr std::int64_t connect_slice_ns = 20'000'000;
+
+long connect_blocking(int fd, const socket_address& at, std::int64_t deadline_ns,
+                      const context* ctx) noexcept {
   const long opened = detail::set_blocking(fd, true);
   if (sys::failed(opened)) return opened;
   const long result = detail::in_foreign_call([&]() -> long {
     for (;;) {
       sys::timespec64 left{0, 0};  // for ever
-      if (deadline_ns != sys::never) {
-        const std::int64_t wait_ns = deadline_ns - sys::now_ns();
+      if (ctx != nullptr && ctx->ended()) return -detail::context_ended;
+      if (deadline_ns != sys::never || ctx != nullptr) {
+        const std::int64_t now = sys::now_ns();
+        const std::int64_t slice_end = ctx != nullptr ? now + connect_slice_ns : sys::never;
+        const std::int64_t wait_ns = std::min(deadline_ns, slice_end) - now;
         if (wait_ns <= 0) return -ETIMEDOUT;
         // struct timeval; rounded up, since zero would be for ever.
         left = sys::to_timespec(wait_ns);
@@ -67,17 +75,22 @@ io_fd* adopt_socket(int fd, bool listening, std::error_code& error) noexcept {
 
 // ----------------------------------------------------------------------------------------- stream
 
-unix_stream unix_stream::connect(const unix_address& to, const unix_connect_options& options,
-                                 std::error_code& error) noexcept {
+unix_stream unix_stream::connect_in(const context* ctx, const unix_address& to,
+                                    const unix_connect_options& options,
+                                    std::error_code& error) noexcept {
+  if (ctx != nullptr && ctx->ended()) {
+    error = ctx->err();
+    return {};
+  }
   socket_address at;
   if (detail::failed(at.assign(to), error)) return {};
   fd_owner fd(detail::make_socket(AF_UNIX));
   if (detail::failed(fd.get(), error)) return {};
   long result = sys::call(SYS_connect, fd.get(), &at.any, at.size);
   if (result == -EAGAIN || result == -EINTR) {
-    result = connect_blocking(fd.get(), at, detail::deadline_at(options.deadline));
+    result = connect_blocking(fd.get(), at, detail::deadline_at(options.deadline), ctx);
   }
-  if (detail::failed(result, error)) return {};
+  if (detail::failed(result, error, ctx)) return {};
   return unix_stream(detail::open_or_error(fd, fd_kind::unix_stream, error));
 }
 
@@ -144,9 +157,10 @@ unix_listener unix_listener::adopt(int fd, std::error_code& error) noexcept {
   return unix_listener(adopt_socket(fd, true, error));
 }
 
-unix_stream unix_listener::accept(std::error_code& error) noexcept {
-  fd_owner taken(state_ == nullptr ? -EBADF : detail::accept_next(*state_));
-  if (detail::failed(taken.get(), error)) return {};
+unix_stream unix_listener::accept_in(const context* ctx, std::error_code& error) noexcept {
+  const long taken_fd = state_ == nullptr ? -EBADF : detail::accept_next(*state_, ctx);
+  fd_owner taken(taken_fd);
+  if (detail::failed(taken_fd, error, ctx)) return {};
   return unix_stream(detail::open_or_error(taken, fd_kind::unix_stream, error));
 }
 

@@ -18,6 +18,8 @@
 
 namespace sigrun {
 
+class context;  // <sigrun/context.hpp>
+
 /// What no kernel error says.
 enum class stream_errc {
   end_of_stream = 1,  ///< the peer sends nothing more
@@ -36,7 +38,8 @@ struct io_result {
   int error = 0;
 };
 
-std::error_code to_error_code(int error) noexcept;
+/// `ctx` is what the call was made in, if anything.
+std::error_code to_error_code(int error, const context* ctx = nullptr) noexcept;
 [[noreturn]] void refuse(const std::error_code& error, const char* what);
 
 /// Calls `f` with an error_code, and throws it when it was set.
@@ -127,10 +130,14 @@ class io_handle {
   explicit io_handle(io_fd* state) noexcept : state_(state) {}
   ~io_handle() { drop(); }
 
-  std::size_t do_read(std::span<const mutable_buffer> into, std::error_code& error) noexcept;
-  std::size_t do_read_full(mutable_buffer into, std::error_code& error) noexcept;
-  std::size_t do_write(std::span<const const_buffer> from, std::error_code& error) noexcept;
-  std::size_t do_write_all(std::span<const const_buffer> from, std::error_code& error) noexcept;
+  std::size_t do_read(std::span<const mutable_buffer> into, std::error_code& error,
+                      const context* ctx = nullptr) noexcept;
+  std::size_t do_read_full(mutable_buffer into, std::error_code& error,
+                           const context* ctx = nullptr) noexcept;
+  std::size_t do_write(std::span<const const_buffer> from, std::error_code& error,
+                       const context* ctx = nullptr) noexcept;
+  std::size_t do_write_all(std::span<const const_buffer> from, std::error_code& error,
+                           const context* ctx = nullptr) noexcept;
   void do_set_deadline(bool read, bool write, std::int64_t at_ns, std::error_code& error) noexcept;
 
   io_fd* state_ = nullptr;
@@ -172,6 +179,21 @@ class reading : public Base {
   std::size_t read_full(mutable_buffer into) {
     return or_throw("sigrun: read_full",
                     [&](std::error_code& error) { return read_full(into, error); });
+  }
+  /// The same in a context: when that ends first, or has ended, the error is the context's, which
+  /// equals operation_canceled or timed_out.
+  std::size_t read(const context& ctx, mutable_buffer into, std::error_code& error) noexcept {
+    return this->do_read({&into, 1}, error, &ctx);
+  }
+  std::size_t read(const context& ctx, mutable_buffer into) {
+    return or_throw("sigrun: read", [&](std::error_code& error) { return read(ctx, into, error); });
+  }
+  std::size_t read_full(const context& ctx, mutable_buffer into, std::error_code& error) noexcept {
+    return this->do_read_full(into, error, &ctx);
+  }
+  std::size_t read_full(const context& ctx, mutable_buffer into) {
+    return or_throw("sigrun: read_full",
+                    [&](std::error_code& error) { return read_full(ctx, into, error); });
   }
   /// As Asio's streams have it, and with its buffer sequences: the end of the stream is an error.
   template <class Buffers, class Error>
@@ -248,6 +270,21 @@ class writing : public Base {
   std::size_t writev_all(std::span<const const_buffer> from) {
     return or_throw("sigrun: writev_all",
                     [&](std::error_code& error) { return writev_all(from, error); });
+  }
+  /// The same in a context, as reading has it.
+  std::size_t write(const context& ctx, const_buffer from, std::error_code& error) noexcept {
+    return this->do_write({&from, 1}, error, &ctx);
+  }
+  std::size_t write(const context& ctx, const_buffer from) {
+    return or_throw("sigrun: write",
+                    [&](std::error_code& error) { return write(ctx, from, error); });
+  }
+  std::size_t write_all(const context& ctx, const_buffer from, std::error_code& error) noexcept {
+    return this->do_write_all({&from, 1}, error, &ctx);
+  }
+  std::size_t write_all(const context& ctx, const_buffer from) {
+    return or_throw("sigrun: write_all",
+                    [&](std::error_code& error) { return write_all(ctx, from, error); });
   }
   /// As Asio's streams have it, and with its buffer sequences.
   template <class Buffers, class Error>
