@@ -175,6 +175,10 @@ struct goroutine_info {
   const void* created_at = nullptr;      ///< an address in the function that started it
   std::chrono::nanoseconds in_state{0};  ///< how long, to some 10 ms
   bool locked_to_thread = false;
+  std::size_t stack_size = 0;  ///< what it may use
+  /// The most that it has used, in whole pages; what an earlier goroutine used of the same stack
+  /// counts too, until the process has been idle for some 100 ms. Swapped-out pages do not.
+  std::size_t stack_used = 0;
 };
 
 /// All that have not ended, as they were at some moment during the call, by number.

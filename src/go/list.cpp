@@ -34,9 +34,15 @@ const char* state_text(g_state state, sched::wait_reason why) noexcept {
   return "dead";
 }
 
+struct listing {
+  std::vector<goroutine_info> infos;
+  std::vector<stack::stack_span> stacks;  // of the same ones
+};
+
 // Under the registry's lock, beside a goroutine that may run, or end and become another: what it
 // changes by itself is read atom by atom.
 void describe(const g* gp, void* arg) {
+  auto& found = *static_cast<listing*>(arg);
   const g_state state = gp->state.load(std::memory_order_acquire);
   const sched::wait_reason why = gp->why.load(std::memory_order_relaxed);
   goroutine_info info;
@@ -51,7 +57,9 @@ void describe(const g* gp, void* arg) {
   info.in_state = std::chrono::nanoseconds(std::max<std::int64_t>(sched::now_ns() - since, 0));
   info.locked_to_thread = gp->locked != nullptr;
   info.labels = go_detail::labels_of(gp->labels);
-  static_cast<std::vector<goroutine_info>*>(arg)->push_back(std::move(info));
+  info.stack_size = gp->stack.size();
+  found.infos.push_back(std::move(info));
+  found.stacks.push_back(gp->stack);
 }
 
 std::string age_text(std::chrono::nanoseconds age) {
@@ -69,8 +77,13 @@ std::string address_text(const void* address) {
 }  // namespace
 
 std::vector<goroutine_info> goroutines() {
-  std::vector<goroutine_info> all;
-  sched::for_each_g(&describe, &all);
+  listing found;
+  sched::for_each_g(&describe, &found);
+  std::vector<goroutine_info> all = std::move(found.infos);
+  // Without the lock, because it is a system call each. Address space of stacks stays for ever.
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    all[i].stack_used = stack::high_water(found.stacks[i]);
+  }
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   return all;
 }

@@ -110,6 +110,7 @@ struct alignas(64) g {
   stack::stack_span stack;
   std::uint32_t registry_slot = 0;
   bool cacheable = false;  // its stack has the default size
+  bool trimmed = false;    // its stack holds no more than this page
   short_name name;
   void* labels = nullptr;  // module go's
 };

@@ -36,10 +36,11 @@ namespace sigrun::sched {
 /// What is to be done with the G that has just left; by whoever runs next on the M.
 enum class after : std::uint8_t {
   nothing,
-  park,     // commit its parker, or make it ready when the wake has come already
-  yield,    // to the end of the run queue
-  requeue,  // to the global queue: it lost its P
-  exit,     // publish its end and free it
+  park,          // commit its parker, or make it ready when the wake has come already
+  park_holding,  // give up the lock under which its waker finds it
+  yield,         // to the end of the run queue
+  requeue,       // to the global queue: it lost its P
+  exit,          // publish its end and free it
 };
 
 struct machine {

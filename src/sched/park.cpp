@@ -2,6 +2,7 @@
 #include "sched/park.hpp"
 
 #include "base/expect.hpp"
+#include "base/pause.hpp"
 #include "sched/clock.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
@@ -10,9 +11,17 @@
 #include "sys/futex.hpp"
 #include "sys/signal.hpp"
 
+#include <sys/syscall.h>
+
 #include <cerrno>
 
 namespace sigrun::sched {
+namespace {
+
+// The M that was left has a few instructions to go, unless the kernel took the CPU from it there.
+constexpr int let_go_spins = 100;
+
+}  // namespace
 
 bool parker::park_until(std::int64_t deadline_ns) noexcept {
   for (;;) {
@@ -25,15 +34,38 @@ park_result parker::park(std::int64_t deadline_ns) noexcept {
   return g_ != nullptr ? park_goroutine(deadline_ns) : park_thread(deadline_ns);
 }
 
-// Stops the goroutine until somebody makes it ready.
-void parker::leave_goroutine() noexcept {
-  machine* m = enter(current_machine());
-  g_->why.store(why_, std::memory_order_relaxed);
-  g_->on.store(on_, std::memory_order_relaxed);
-  g_->since_ns.store(the_scheduler().coarse_ns.load(std::memory_order_relaxed),
+// Stops the goroutine until somebody makes it ready. Within a section.
+[[gnu::always_inline]] inline machine* parker::leave_from(machine* m, after todo) noexcept {
+  g* const gp = g_;
+  gp->why.store(why_, std::memory_order_relaxed);
+  gp->on.store(on_, std::memory_order_relaxed);
+  gp->since_ns.store(the_scheduler().coarse_ns.load(std::memory_order_relaxed),
                      std::memory_order_relaxed);
-  m = leave(m, after::park, this);
-  leave_section(m);
+  return leave(m, todo, this);
+}
+
+void parker::leave_goroutine() noexcept {
+  leave_section(leave_from(enter(current_machine()), after::park));
+}
+
+bool parker::park_holding(void (*unlock)(void* lock) noexcept, void* lock) noexcept {
+  if (g_ == nullptr) return false;
+  machine* const m = current_machine();
+  // To wait for a P with the lock held would stop those who wait for the lock on their threads.
+  if (!try_enter(m)) return false;
+  base::expect(m->current == g_, "parker: parked by another goroutine than made it");
+  holding_ = true;
+  unlock_ = unlock;
+  lock_ = lock;
+  leave_section(leave_from(m, after::park_holding));
+  if (!let_go_.load(std::memory_order_acquire)) wait_for_let_go();
+  return true;
+}
+
+[[gnu::noinline, gnu::cold]] void parker::wait_for_let_go() const noexcept {
+  for (int i = 0; !let_go_.load(std::memory_order_acquire); ++i) {
+    i < let_go_spins ? base::cpu_pause() : static_cast<void>(sys::call(SYS_sched_yield));
+  }
 }
 
 // Not inlined: the timer would be on the stack of every parked goroutine.
@@ -126,6 +158,7 @@ void parker::poke() noexcept {
 void parker::unpark() noexcept {
   const std::atomic<std::uint32_t>& word = state_;  // (2): only its address is used below
   g* const gp = g_;
+  if (holding_) return ready(gp);  // (5)
   const std::uint32_t before = state_.exchange(notified_state, std::memory_order_acq_rel);
   if (before == sleeping_state) {
     if (gp != nullptr) {

@@ -24,6 +24,11 @@
 //       and the next to run there commits it, or finds `notified` or `poked` and queues it again.
 //       So who takes it out of `sleeping` owns it, and makes it ready. A deadline is a timer that
 //       pokes.
+//   (5) A goroutine whose one waker finds the parker under a lock, and takes it out of there, needs
+//       no state at all: it leaves with the lock held, and the next to run there gives it up when
+//       the registers are saved. Until then no waker can have it, and from then on the waker that
+//       has it is the only one. (park_holding) The lock may go away with what the goroutine does
+//       next, so that does not return before the unlock has.
 #pragma once
 
 #include "sched/machine.hpp"
@@ -40,7 +45,7 @@ class parker {
  public:
   /// `why` and `on`, the address of what is waited for, are for dumps.
   explicit parker(wait_reason why = wait_reason::unknown, const void* on = nullptr) noexcept
-      : g_(g_on(current_machine())), on_(on), why_(why) {}
+      : why_(why), g_(g_on(current_machine())), on_(on) {}
   parker(const parker&) = delete;
   parker& operator=(const parker&) = delete;
 
@@ -50,6 +55,11 @@ class parker {
 
   /// The same, but poke() ends it too.
   park_result park(std::int64_t deadline_ns) noexcept;
+
+  /// The same without a deadline, with a lock held that every waker must take before it may unpark;
+  /// `unlock(lock)` is called once the goroutine has left. Nobody may poke it. False, with the lock
+  /// still held: the caller is a thread, or its M has lost its P; it has to park the other way.
+  bool park_holding(void (*unlock)(void* lock) noexcept, void* lock) noexcept;
 
   /// Has the owner's park() return `poked`, now or at its next call, unless it was notified. The
   /// caller must know that the parker is still there.
@@ -78,6 +88,11 @@ class parker {
     std::uint32_t seen = running_state;
     return state_.compare_exchange_strong(seen, sleeping_state);
   }
+  /// For the scheduler: (5)'s unlock. The parker may be gone when it returns.
+  void let_go() noexcept {
+    unlock_(lock_);
+    let_go_.store(true, std::memory_order_release);  // pairs with the load in park_holding
+  }
   /// For the scheduler's timers: poke(), but it returns the G that has to be made ready.
   g* expire() noexcept;
   /// For the scheduler: unpark(), but it returns the goroutine if that sleeps: it is the caller's
@@ -103,12 +118,18 @@ class parker {
   park_result park_thread(std::int64_t deadline_ns) noexcept;
   park_result park_goroutine(std::int64_t deadline_ns) noexcept;
   void leave_goroutine() noexcept;
+  machine* leave_from(machine* m, after todo) noexcept;
+  void wait_for_let_go() const noexcept;
   void leave_goroutine_until(std::int64_t deadline_ns) noexcept;
 
   std::atomic<std::uint32_t> state_{running_state};
+  wait_reason why_;
+  bool holding_ = false;  // (5); written before the lock is given up, read after it was taken
+  std::atomic<bool> let_go_{false};
   g* const g_;
   const void* on_;
-  wait_reason why_;
+  void (*unlock_)(void* lock) noexcept;  // NOLINT: set by park_holding
+  void* lock_;                           // NOLINT
 };
 
 }  // namespace sigrun::sched

@@ -10,10 +10,11 @@
 // it, inside a section (machine.hpp), save the atomics and the timers, which have their own lock.
 #pragma once
 
+#include "sched/free_gs.hpp"
 #include "sched/g.hpp"
-#include "sched/lock.hpp"
 #include "sched/run_queue.hpp"
 #include "sys/clock.hpp"
+#include "sys/lock.hpp"
 #include "timer/queue.hpp"
 
 #include <atomic>
@@ -22,8 +23,6 @@
 namespace sigrun::sched {
 
 struct processor {
-  static constexpr int free_room = 64;  // dead Gs kept, with their stacks
-
   int id = 0;
   machine* m = nullptr;                // under the scheduler's lock; who holds it
   processor* next_idle = nullptr;      // under the scheduler's lock
@@ -34,14 +33,13 @@ struct processor {
 
   run_queue queue;
 
-  g* free_gs = nullptr;
-  int free_count = 0;
+  free_gs free;
   std::uint64_t next_id = 0;
   std::uint64_t last_id = 0;
   std::uint32_t random = 0;
   std::uint32_t quiet_wakes = 0;  // wakes for a lone G that were spared; see wake_for
 
-  alignas(64) short_lock timers_lock;
+  alignas(64) sys::short_lock timers_lock;
   timer::queue timers;                               // under timers_lock
   std::atomic<std::int64_t> next_timer{sys::never};  // under timers_lock; read by anybody
 

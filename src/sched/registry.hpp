@@ -5,7 +5,7 @@
 #pragma once
 
 #include "sched/g.hpp"
-#include "sched/lock.hpp"
+#include "sys/lock.hpp"
 
 #include <cstdint>
 
@@ -30,7 +30,7 @@ class g_registry {
     return chunks_[slot / chunk_size][slot % chunk_size];
   }
 
-  short_lock lock_;
+  sys::short_lock lock_;
   std::uintptr_t* chunks_[chunks_max] = {};  // an address, or a free slot's successor * 2 + 1
   std::uint32_t used_ = 0;
   std::uint32_t free_ = 0;  // slot + 1

@@ -16,10 +16,10 @@
 #pragma once
 
 #include "poll/poller.hpp"
-#include "sched/lock.hpp"
 #include "sched/machine.hpp"
 #include "sched/processor.hpp"
 #include "sys/clock.hpp"
+#include "sys/lock.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -31,13 +31,14 @@ inline constexpr int procs_limit = 256;
 inline constexpr int threads_default = 10'000;  // as Go's debug.SetMaxThreads
 
 struct scheduler {
-  short_lock lock;
+  sys::short_lock lock;
   g_list global;                      // under lock
   std::atomic<int> global_size{0};    // its size; a hint
   processor* idle_ps = nullptr;       // under lock
   std::atomic<int> idle_count{0};     // their number
   machine* idle_ms = nullptr;         // under lock
   machine* all_ms = nullptr;          // under lock
+  machine* unborn_ms = nullptr;       // under lock; in all_ms too: their thread could not be made
   int threads = 0;                    // under lock
   int threads_max = threads_default;  // under lock
   machine* polling = nullptr;         // under lock; (2)
@@ -84,19 +85,28 @@ inline scheduler& the_scheduler() noexcept { return scheduler_instance; }
 /// Enters a section on the calling G's M and returns the M, which may be another one than before:
 /// the G waits for a P when its M has lost the one it had. Only on a G.
 machine* enter_slowly(machine* m) noexcept;
-inline machine* enter(machine* m) noexcept {
+inline void say_busy(machine* m) noexcept {
   m->busy.store(1, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (!the_scheduler().asymmetric.load(std::memory_order_relaxed)) [[unlikely]] {
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
+}
+inline machine* enter(machine* m) noexcept {
+  say_busy(m);
   if (m->lost.load(std::memory_order_acquire) != 0) [[unlikely]]
     return enter_slowly(m);
   return m;
 }
-/// The same without waiting: false, and no section, when the M has no P now.
-bool try_enter(machine* m) noexcept;
 inline void leave_section(machine* m) noexcept { m->busy.store(0, std::memory_order_release); }
+/// The same without waiting: false, and no section, when the M has no P now.
+inline bool try_enter(machine* m) noexcept {
+  say_busy(m);
+  if (m->lost.load(std::memory_order_acquire) == 0 && m->p != nullptr) [[likely]]
+    return true;
+  leave_section(m);
+  return false;
+}
 
 // ----------------------------------------------------------------------------------- switch.cpp
 

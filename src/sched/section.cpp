@@ -23,15 +23,4 @@ machine* enter_slowly(machine* m) noexcept {
   return leave(m, after::requeue, nullptr);
 }
 
-bool try_enter(machine* m) noexcept {
-  m->busy.store(1, std::memory_order_relaxed);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (!the_scheduler().asymmetric.load(std::memory_order_relaxed)) {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-  }
-  if (m->lost.load(std::memory_order_acquire) == 0 && m->p != nullptr) return true;
-  leave_section(m);
-  return false;
-}
-
 }  // namespace sigrun::sched

@@ -14,6 +14,7 @@
 // before it leaves and runs it next: a parker ──▶ meeting ──▶ over, the second edge on the joiner's
 // stack.
 #include "base/expect.hpp"
+#include "sched/free_gs.hpp"
 #include "sched/park.hpp"
 #include "sched/registry.hpp"
 #include "sched/sched.hpp"
@@ -33,14 +34,6 @@ constexpr std::uintptr_t meeting = 3;   // the joiner has been taken out, and ru
 constexpr std::uint64_t id_block = 64;  // ids that a P takes at once
 constexpr std::size_t colors = 8;
 constexpr std::size_t color_step = 128;
-constexpr int global_free_max = 1024;  // dead Gs kept for all Ps, with one page or more each
-
-struct free_list {
-  short_lock lock;
-  g* first = nullptr;
-  int size = 0;
-};
-constinit free_list shared_free;
 void (*report_lost_error)(g*) noexcept = nullptr;
 
 std::uintptr_t align_down(std::uintptr_t at, std::size_t align) noexcept {
@@ -67,45 +60,11 @@ g* make_g(std::size_t stack_size) noexcept {
   return gp;
 }
 
-void unmake_g(g* gp) noexcept {
-  all_gs().remove(gp);
-  fiber::destroy(gp->fiber);
-  const stack::stack_span span = gp->stack;
-  gp->~g();
-  stack::release(span);
-}
-
-g* take_shared_free() noexcept {
-  const std::lock_guard hold(shared_free.lock);
-  g* const gp = shared_free.first;
-  if (gp != nullptr) {
-    shared_free.first = gp->next;
-    --shared_free.size;
-  }
-  return gp;
-}
-
-// Keeps some for all Ps and gives the rest of the memory back.
-void give_shared_free(g* gp) noexcept {
-  {
-    const std::lock_guard hold(shared_free.lock);
-    if (shared_free.size < global_free_max) {
-      gp->next = shared_free.first;
-      shared_free.first = gp;
-      ++shared_free.size;
-      return;
-    }
-  }
-  unmake_g(gp);
-}
-
 // Within a section with a P.
 g* take_free(processor& p) noexcept {
-  g* const gp = p.free_gs;
-  if (gp == nullptr) return take_shared_free();
-  p.free_gs = gp->next;
-  --p.free_count;
-  return gp;
+  if (g* const gp = p.free.take()) return gp;
+  p.free.filling = take_from_depot();
+  return p.free.take();
 }
 
 std::uint64_t next_id(processor& p) noexcept {
@@ -126,6 +85,14 @@ machine* section_if_any(bool& inside) noexcept {
 
 }  // namespace
 
+void unmake_g(g* gp) noexcept {
+  all_gs().remove(gp);
+  fiber::destroy(gp->fiber);
+  const stack::stack_span span = gp->stack;
+  gp->~g();
+  stack::release(span);
+}
+
 g* new_g(const new_g_request& request) noexcept {
   bool inside = false;
   g* gp = nullptr;
@@ -137,7 +104,7 @@ g* new_g(const new_g_request& request) noexcept {
     count(m->p->spawned);
     if (!inside) leave_section(m);
   } else {
-    if (request.stack_size == 0) gp = take_shared_free();
+    if (request.stack_size == 0) gp = take_one_from_depot();
     id = the_scheduler().next_id.fetch_add(1, std::memory_order_relaxed);
     the_scheduler().live.fetch_add(1, std::memory_order_relaxed);
   }
@@ -152,6 +119,7 @@ g* new_g(const new_g_request& request) noexcept {
   const g* const parent = g_on(current_machine());
   gp->parent_id = parent != nullptr ? std::uint64_t{parent->id} : 0;
   gp->created_at = request.created_at;
+  gp->trimmed = false;
   const auto below = reinterpret_cast<std::uintptr_t>(gp) - request.closure_size;
   gp->closure = reinterpret_cast<void*>(align_down(below, request.closure_align));
   return gp;
@@ -216,25 +184,15 @@ void recycle(g* gp) noexcept {
   bool inside = false;
   machine* const m = section_if_any(inside);
   if (m == nullptr) {
-    gp->cacheable ? give_shared_free(gp) : unmake_g(gp);
+    gp->cacheable ? give_one_to_depot(gp) : unmake_g(gp);
     return;
   }
-  processor& p = *m->p;
-  g_list spill;
-  if (gp->cacheable) {
-    gp->next = p.free_gs;
-    p.free_gs = gp;
-    if (++p.free_count > processor::free_room) {
-      for (; p.free_count > processor::free_room / 2; --p.free_count) {
-        g* const surplus = p.free_gs;
-        p.free_gs = surplus->next;
-        spill.push(surplus);
-      }
-    }
-  }
+  const bool cacheable = gp->cacheable;  // somebody else may have it when the section is over
+  magazine surplus;
+  if (cacheable) surplus = m->p->free.keep(gp);
   if (!inside) leave_section(m);
-  if (!gp->cacheable) unmake_g(gp);
-  while (g* surplus = spill.pop()) give_shared_free(surplus);
+  if (!cacheable) unmake_g(gp);
+  give_to_depot(surplus);
 }
 
 // ---------------------------------------------------------------------------------- the handle

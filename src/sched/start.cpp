@@ -18,7 +18,7 @@
 namespace sigrun::sched {
 namespace {
 
-constinit short_lock starting;
+constinit sys::short_lock starting;
 constinit bool sysmon_runs = false;  // under starting
 
 int cpus_we_may_use() noexcept {

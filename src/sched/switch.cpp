@@ -32,6 +32,76 @@ void start_running(machine* m, processor* p, g* gp) noexcept {
   p->tick.store(p->tick.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
+// Of a full ring a few go to the global queue, and `gp` after them.
+[[gnu::noinline]] void queue_in_full(processor* p, g* gp) noexcept {
+  do {
+    g_list oldest;
+    p->queue.take_oldest(oldest);
+    if (oldest.empty()) continue;  // a thief made room
+    oldest.push(gp);
+    queue_global(oldest);
+    return;
+  } while (!p->queue.push(gp));
+}
+
+[[gnu::noinline]] void queue_without_p(g* gp) noexcept {
+  g_list one;
+  one.push(gp);
+  queue_global(one);
+}
+
+// queue_here() with a P.
+[[gnu::always_inline]] inline void queue_on(processor* p, g* gp, bool first) noexcept {
+  if (first) {
+    gp = p->queue.push_first(gp);
+    if (gp == nullptr) return;
+  }
+  if (!p->queue.push(gp)) [[unlikely]]
+    queue_in_full(p, gp);
+}
+
+[[gnu::noinline]] void finish_and_go_on(machine* m, g* ended) noexcept {
+  finish(ended);
+  // Not before: it may free what has ended.
+  if (g* const joiner = std::exchange(m->joiner, nullptr)) queue_here(m, joiner, true);
+}
+
+[[gnu::noinline]] void requeue(g* gp) noexcept {
+  queue_without_p(gp);
+  wake_one();  // this M may be locked to a G and go to sleep
+}
+
+// land(), whose frequent cases are a few instructions.
+[[gnu::always_inline]] inline void land_on(machine* m) noexcept {
+  const after todo = m->todo;
+  g* const left = m->left;
+  m->todo = after::nothing;
+  switch (todo) {
+    case after::nothing:
+      break;
+    case after::park:
+      // From here on wakers may start it; they have seen what it wrote, and its registers are
+      // saved.
+      if (!m->parking->commit()) {
+        mark(left, g_state::runnable);
+        queue_here(m, left, true);
+      }
+      break;
+    case after::park_holding:
+      m->parking->let_go();  // from here on its waker may start it
+      break;
+    case after::yield:
+      queue_here(m, left, false);
+      break;
+    case after::requeue:
+      requeue(left);
+      break;
+    case after::exit:
+      finish_and_go_on(m, left);
+      break;
+  }
+}
+
 g* next_here(machine* m, g* gp) noexcept {
   processor* const p = m->p;
   if (p == nullptr || wants_look_around(m, p)) {
@@ -53,7 +123,8 @@ machine* leave(machine* m, after todo, parker* parking, g* to) noexcept {
   m->todo = todo;
   m->left = from;
   m->parking = parking;
-  mark(from, todo == after::park ? g_state::waiting : g_state::runnable);
+  mark(from,
+       todo == after::park || todo == after::park_holding ? g_state::waiting : g_state::runnable);
   to = next_here(m, to);
   if (to != nullptr) {
     start_running(m, m->p, to);
@@ -63,42 +134,11 @@ machine* leave(machine* m, after todo, parker* parking, g* to) noexcept {
   auto* const now = static_cast<machine*>(fiber::switch_to(
       from->fiber, to != nullptr ? to->fiber : m->g0,
       todo == after::exit ? fiber::leave::ends : fiber::leave::parks, m->words, m));
-  land(now);
+  land_on(now);
   return now;
 }
 
-void land(machine* m) noexcept {
-  const after todo = m->todo;
-  g* const left = m->left;
-  m->todo = after::nothing;
-  switch (todo) {
-    case after::nothing:
-      break;
-    case after::park:
-      // From here on wakers may start it; they have seen what it wrote, and its registers are
-      // saved.
-      if (!m->parking->commit()) {
-        mark(left, g_state::runnable);
-        queue_here(m, left, true);
-      }
-      break;
-    case after::yield:
-      queue_here(m, left, false);
-      break;
-    case after::requeue: {
-      g_list list;
-      list.push(left);
-      queue_global(list);
-      wake_one();  // this M may be locked to a G and go to sleep
-      break;
-    }
-    case after::exit:
-      finish(left);
-      // Not before: it may free what has ended.
-      if (g* const joiner = std::exchange(m->joiner, nullptr)) queue_here(m, joiner, true);
-      break;
-  }
-}
+void land(machine* m) noexcept { land_on(m); }
 
 void run_one(machine* m, g* gp) noexcept {
   start_running(m, m->p, gp);
@@ -140,25 +180,8 @@ void queue_global(g_list& list) noexcept {
 }
 
 void queue_here(machine* m, g* gp, bool first) noexcept {
-  processor* const p = m->p;
-  if (p == nullptr) {
-    g_list one;
-    one.push(gp);
-    queue_global(one);
-    return;
-  }
-  if (first) {
-    gp = p->queue.push_first(gp);
-    if (gp == nullptr) return;
-  }
-  while (!p->queue.push(gp)) {
-    g_list oldest;
-    p->queue.take_oldest(oldest);
-    if (oldest.empty()) continue;  // a thief made room
-    oldest.push(gp);
-    queue_global(oldest);
-    return;
-  }
+  // Without a P: it has just been lost.
+  m->p == nullptr ? queue_without_p(gp) : queue_on(m->p, gp, first);
 }
 
 namespace {
@@ -187,15 +210,13 @@ void ready(g* gp) noexcept {
     const bool inside = m->busy.load(std::memory_order_relaxed) != 0;
     if (inside ? m->p != nullptr : try_enter(m)) {
       // What a G wakes runs next, in its stead. What g0 wakes, timers and the network, queues up.
-      queue_here(m, gp, m->current != nullptr);
+      queue_on(m->p, gp, m->current != nullptr);
       if (!m->stepping) wake_for(m);
       if (!inside) leave_section(m);
       return;
     }
   }
-  g_list one;
-  one.push(gp);
-  queue_global(one);
+  queue_without_p(gp);
   wake_one();
 }
 

@@ -22,6 +22,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
 
 namespace sigrun::sched {
 namespace {
@@ -173,6 +174,24 @@ void sleep_for(std::int64_t delay) noexcept {
   sys::call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &wait, nullptr);
 }
 
+// free_gs.hpp (3)
+void give_back_memory() noexcept {
+  scheduler& s = the_scheduler();
+  for (bool more = true; more;) {
+    free_gs taken;
+    {
+      const std::lock_guard hold(s.lock);
+      processor* p = s.idle_ps;
+      while (p != nullptr && p->free.empty()) p = p->next_idle;
+      more = p != nullptr;
+      if (more) taken = std::exchange(p->free, {});
+    }
+    give_to_depot(taken.full);
+    give_to_depot(taken.filling);
+  }
+  trim_depot();
+}
+
 void sleep_while_idle() noexcept {
   scheduler& s = the_scheduler();
   s.sysmon_asleep.store(1);
@@ -190,6 +209,7 @@ void sleep_while_idle() noexcept {
     s.sysmon_asleep.store(0);
     return;
   }
+  give_back_memory();
   while (s.sysmon_asleep.load() != 0) sys::futex_wait(s.sysmon_asleep, 1);
 }
 

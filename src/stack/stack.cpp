@@ -3,8 +3,8 @@
 
 #include "base/expect.hpp"
 #include "stack/guard.hpp"
-#include "stack/lock.hpp"
 #include "stack/slab.hpp"
+#include "sys/lock.hpp"
 #include "sys/syscall.hpp"
 
 #include <sys/mman.h>
@@ -39,7 +39,7 @@ struct size_class_state {
   id_list cold;
 };
 
-constinit stack_lock lock;
+constinit sys::short_lock lock;
 constinit std::array<size_class_state, class_max - class_min + 1> classes{};
 constinit statistics counts{};
 

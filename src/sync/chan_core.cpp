@@ -24,6 +24,8 @@ static_assert(wait_for_ever == sys::never);
 constexpr int lock_spins = 64;
 constexpr std::int64_t lock_relook_ns = 200'000;
 
+void unlock_channel(void* lock) noexcept { static_cast<chan_core::mutex*>(lock)->unlock(); }
+
 }  // namespace
 
 // ------------------------------------------------------------------------------------- the lock
@@ -49,19 +51,6 @@ void chan_core::mutex::wake_one() noexcept { sys::futex_wake(word_, 1); }
 
 // ---------------------------------------------------------------------------------- the waiters
 
-void chan_waiters::push_back(chan_waiter& waiter) noexcept {
-  base::expect(!waiter.linked, "chan: a waiter queued twice");
-  waiter.linked = true;
-  waiter.next = nullptr;
-  waiter.prev = last_;
-  if (last_ == nullptr) {
-    first_.store(&waiter, std::memory_order_relaxed);
-  } else {
-    last_->next = &waiter;
-  }
-  last_ = &waiter;
-}
-
 void chan_waiters::unlink(chan_waiter& waiter) noexcept {
   base::expect(waiter.linked, "chan: a waiter unlinked twice");
   waiter.linked = false;
@@ -76,7 +65,7 @@ void chan_waiters::unlink(chan_waiter& waiter) noexcept {
 chan_waiter* chan_waiters::claim_first_there() noexcept {
   while (chan_waiter* const first = first_.load(std::memory_order_relaxed)) {
     chan_waiter& waiter = *first;
-    unlink(waiter);
+    take_first(waiter);
     if (waiter.claim == nullptr) return &waiter;
     std::uint32_t unclaimed = 0;
     if (waiter.claim->compare_exchange_strong(unclaimed, 1)) return &waiter;
@@ -86,11 +75,12 @@ chan_waiter* chan_waiters::claim_first_there() noexcept {
 }
 
 void chan_wakes::wake_all() noexcept {
-  while (first_ != nullptr) {
-    auto* parker = static_cast<sched::parker*>(first_->parker);
-    first_ = first_->next;  // before the unpark, after which the waiter may be gone
+  for (chan_waiter* waiter = first_; waiter != nullptr;) {
+    auto* const parker = static_cast<sched::parker*>(waiter->parker);
+    waiter = waiter->next;  // before the unpark, after which the waiter may be gone
     parker->unpark();
   }
+  first_ = nullptr;
   last_ = nullptr;
 }
 
@@ -101,8 +91,12 @@ chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
       this);
   waiter.parker = &parker;
   list.push_back(waiter);
-  update_fd(readable());
+  update_fd();
   chan_hook* hook = &list == &receivers_ ? hook_.load(std::memory_order_acquire) : nullptr;
+  if (hook == nullptr && deadline_ns == sys::never &&
+      parker.park_holding(&unlock_channel, &mutex_)) {
+    return waiter.result;
+  }
   mutex_.unlock();
 
   const bool woken =
@@ -113,7 +107,7 @@ chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
     const std::lock_guard guard(mutex_);
     if (waiter.linked) {
       list.unlink(waiter);
-      update_fd(readable());
+      update_fd();
       return chan_status::timeout;
     }
   }

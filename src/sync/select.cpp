@@ -41,6 +41,7 @@ class select_wait {
   void unlock_all() noexcept;
   void queue(sched::parker& parker) noexcept;
   int unqueue() noexcept;
+  chan_hook* hook() const noexcept;
   bool sleep(sched::parker& parker, std::int64_t deadline_ns) const;
 
   static chan_waiters& list_of(const select_case& one) noexcept {
@@ -113,6 +114,12 @@ int select_wait::block(std::int64_t deadline_ns) {
     });
     const bool queues = done == select_none && deadline_ns != do_not_wait;
     if (queues) queue(parker);
+    // (6)
+    const auto unlock = [](void* self) noexcept { static_cast<select_wait*>(self)->unlock_all(); };
+    if (queues && deadline_ns == wait_for_ever && hook() == nullptr &&
+        parker.park_holding(unlock, this)) {
+      return unqueue();
+    }
     unlock_all();
     if (!queues) return done;
   }
@@ -134,17 +141,22 @@ void select_wait::queue(sched::parker& parker) noexcept {
     waiter.parker = &parker;
     waiter.claim = &claim_;
     list_of(one).push_back(waiter);
-    one.channel->update_fd(one.channel->readable());
+    one.channel->update_fd();
   }
 }
 
 // A feeder's way of waiting serves all channels: it ends when the parker is notified.
-bool select_wait::sleep(sched::parker& parker, std::int64_t deadline_ns) const {
+chan_hook* select_wait::hook() const noexcept {
   for (const select_case* one : cases_) {
     if (one->channel == nullptr || one->sends) continue;
-    if (chan_hook* const hook = one->channel->hook()) return hook->wait(&parker, deadline_ns);
+    if (chan_hook* const hook = one->channel->hook()) return hook;
   }
-  return parker.park_until(deadline_ns);
+  return nullptr;
+}
+
+bool select_wait::sleep(sched::parker& parker, std::int64_t deadline_ns) const {
+  chan_hook* const feeder = hook();
+  return feeder != nullptr ? feeder->wait(&parker, deadline_ns) : parker.park_until(deadline_ns);
 }
 
 int select_wait::unqueue() noexcept {
@@ -153,15 +165,17 @@ int select_wait::unqueue() noexcept {
     select_case& one = *cases_[i];
     if (one.channel == nullptr) continue;
     chan_waiter& waiter = rooms_[i].waiter;
-    // A waker that unlinks a waiter and finds the wait claimed leaves the result alone.
-    const std::lock_guard guard(one.channel->lock());
-    if (waiter.linked) {
-      list_of(one).unlink(waiter);
-      one.channel->update_fd(one.channel->readable());
-    } else if (waiter.result != chan_status::timeout) {
+    // Only the waker that has the claim writes a result, after it has unlinked the waiter and
+    // before the unpark; any other leaves the result alone.
+    if (waiter.result != chan_status::timeout) {
       won = static_cast<int>(i);
       one.status = waiter.result;
+      continue;
     }
+    const std::lock_guard guard(one.channel->lock());
+    if (!waiter.linked) continue;
+    list_of(one).unlink(waiter);
+    one.channel->update_fd();
   }
   return won;
 }

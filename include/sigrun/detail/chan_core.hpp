@@ -7,7 +7,8 @@
 //   open ───────────────────────────────────▶ closing ─────────────────────────────▶ closed
 //
 //   (1) The channel's lock guards every member without a comment of its own. It is held for a few
-//       instructions and one move of a value, never while anybody parks or a hook runs.
+//       instructions and one move of a value, never while anybody sleeps or a hook runs. (A
+//       goroutine that parks has left it to the one that runs next: sched/park.hpp, (5).)
 //   (2) A waiter is linked while it waits, and only under the lock. Who unlinks it decides its
 //       fate: a waker fills in `result` and then must unpark it; the owner (on time-out) is gone.
 //   (3) The owner of a waiter that a waker has unlinked does not return before it was unparked,
@@ -75,13 +76,34 @@ class chan_waiters {
  public:
   /// Without the lock: a hint.
   bool empty() const noexcept { return first_.load(std::memory_order_relaxed) == nullptr; }
-  void push_back(chan_waiter& waiter) noexcept;
+  void push_back(chan_waiter& waiter) noexcept {
+    waiter.linked = true;
+    waiter.next = nullptr;
+    waiter.prev = last_;
+    if (last_ == nullptr) {
+      first_.store(&waiter, std::memory_order_relaxed);
+    } else {
+      last_->next = &waiter;
+    }
+    last_ = &waiter;
+  }
   void unlink(chan_waiter& waiter) noexcept;
   /// Unlinks and claims the first waiter that can be claimed; nullptr when there is none.
-  chan_waiter* claim_first() noexcept { return empty() ? nullptr : claim_first_there(); }
+  chan_waiter* claim_first() noexcept {
+    chan_waiter* const waiter = first_.load(std::memory_order_relaxed);
+    if (waiter == nullptr) return nullptr;
+    if (waiter->claim != nullptr) return claim_first_there();
+    take_first(*waiter);
+    return waiter;
+  }
 
  private:
   chan_waiter* claim_first_there() noexcept;
+  void take_first(chan_waiter& first) noexcept {
+    first.linked = false;
+    first_.store(first.next, std::memory_order_relaxed);
+    (first.next == nullptr ? last_ : first.next->prev) = nullptr;
+  }
 
   std::atomic<chan_waiter*> first_{nullptr};  // relaxed: written under the lock; else see empty()
   chan_waiter* last_ = nullptr;
@@ -207,6 +229,10 @@ class alignas(64) chan_core {
   /// With the lock held: makes the descriptor, if there is one, say whether `readable`.
   void update_fd(bool readable) noexcept {
     if (fd_ >= 0 && held_ == 0 && readable != fd_readable_) write_fd(readable);
+  }
+  /// The same, after a waiter has come or gone.
+  void update_fd() noexcept {
+    if (fd_ >= 0) update_fd(readable());
   }
   /// With the lock held: whether a receive would not block.
   bool readable() const noexcept { return looks_receivable(); }

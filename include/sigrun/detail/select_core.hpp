@@ -21,6 +21,8 @@
 //       it is queued. So it never meets itself, though it may send and receive on one channel.
 //   (5) The owner returns after it has unqueued every waiter under the channel's lock, and, when a
 //       waker has the claim, after that waker's unpark.
+//   (6) A goroutine without a deadline parks with all the locks held, and whoever runs next on its
+//       thread unlocks them: sched/park.hpp (5). The claim makes its waker the only one.
 #pragma once
 
 #include <sigrun/detail/chan_core.hpp>

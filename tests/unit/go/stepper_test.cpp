@@ -8,6 +8,7 @@
 #include <sigrun/go.hpp>
 
 #include "sched/clock.hpp"
+#include "sched/scheduler.hpp"
 #include "sys/clock.hpp"
 
 #include <gtest/gtest.h>
@@ -17,6 +18,7 @@
 #include <chrono>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sigrun {
@@ -213,6 +215,53 @@ TEST_P(StepperTest, the_listing_says_what_each_waits_for) {
   s.run();
   EXPECT_TRUE(goroutines().empty());
   EXPECT_EQ(goroutine_count(), 0U);
+}
+
+// Writes to each page of `depth` bytes below the frame.
+[[gnu::noinline]] void use_stack(std::size_t depth) {
+  auto* const bytes = static_cast<char*>(__builtin_alloca(depth));
+  for (std::size_t i = 0; i < depth; i += 1024) bytes[i] = 1;
+  asm volatile("" : : "r"(bytes) : "memory");
+}
+
+TEST_P(StepperTest, the_listing_says_how_deep_a_stack_has_been) {
+  stepper s(seed());
+  chan<int> ch(0);
+  go({.name = "flat", .stack_size = 256 * 1024}, [&] { ch.recv(); });
+  go({.name = "deep", .stack_size = 256 * 1024}, [&] {
+    use_stack(100'000);
+    ch.recv();
+  });
+  s.run();
+  const auto all = goroutines();
+  ASSERT_EQ(all.size(), 2U);
+  const auto& deep = all[0].name == "deep" ? all[0] : all[1];
+  const auto& flat = all[0].name == "deep" ? all[1] : all[0];
+  EXPECT_GE(deep.stack_used, 100'000U);
+  EXPECT_LT(deep.stack_used, deep.stack_size);
+  EXPECT_GT(flat.stack_used, 0U);
+  EXPECT_LT(flat.stack_used, 100'000U) << "a stack of that size has never been used before";
+  ch.close();
+  s.run();
+}
+
+TEST_P(StepperTest, the_depot_gives_back_what_ended_goroutines_used) {
+  stepper s(seed());
+  sched::processor& p = *sched::the_scheduler().ps[0].load();
+  const auto run_in_the_free_one = [&](std::size_t depth) {
+    goroutine h = go([depth] { use_stack(depth); });
+    const std::size_t used = goroutines().at(0).stack_used;  // what the one before has left
+    s.run();
+    h.join();
+    return used;
+  };
+  run_in_the_free_one(30'000);
+  EXPECT_GE(run_in_the_free_one(0), 30'000U) << "kept warm, for the next one";
+  sched::free_gs all = std::exchange(p.free, {});
+  sched::give_to_depot(all.full);
+  sched::give_to_depot(all.filling);
+  sched::trim_depot();
+  EXPECT_LT(run_in_the_free_one(0), 30'000U);
 }
 
 }  // namespace
