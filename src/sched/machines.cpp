@@ -100,21 +100,35 @@ bool make_thread(machine* m) noexcept {
 // Called with room for one thread reserved and `p` in nobody's hands. Gives both back on failure.
 bool new_machine(processor* p, bool spinning) noexcept {
   scheduler& s = the_scheduler();
-  auto* const m = new (std::nothrow) machine;
+  machine* m = nullptr;
+  {
+    const std::lock_guard hold(s.lock);
+    m = s.unborn_ms;
+    if (m != nullptr) s.unborn_ms = m->next_idle;
+  }
+  const bool fresh = m == nullptr;
+  if (fresh) m = new (std::nothrow) machine;
   if (m != nullptr) {
     m->spinning = spinning;
     const std::lock_guard hold(s.lock);
     bind(m, p);
-    m->next = s.all_ms;
-    s.all_ms = m;
+    if (fresh) {
+      m->next = s.all_ms;
+      s.all_ms = m;
+    }
   }
   if (m != nullptr && make_thread(m)) return true;
   s.threads_refused.fetch_add(1);
   const std::lock_guard hold(s.lock);
   --s.threads;
-  // The object stays in the list, without a thread: sysmon may be looking at it.
+  // The object stays in the list, without a thread, because sysmon may be looking at it; the next
+  // that is wanted is this one.
   push_idle(m != nullptr ? unbind(m) : p);
-  if (m != nullptr) m->resting = true;
+  if (m != nullptr) {
+    m->resting = true;
+    m->next_idle = s.unborn_ms;
+    s.unborn_ms = m;
+  }
   return false;
 }
 
