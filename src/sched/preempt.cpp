@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/preempt.hpp"
 
+#include "arch/context.hpp"
 #include "arch/preempt.hpp"
 #include "fiber/sanitizer.hpp"
+#include "fiber/valgrind.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
 #include "sigsafe/control.hpp"
@@ -16,6 +18,11 @@ namespace {
 // the code that it instruments.
 constexpr bool build_allows = SIGRUN_TSAN == 0;
 
+// Valgrind gives signals at the ends of its own blocks only, and its XSAVE knows a part.
+bool possible() noexcept {
+  return build_allows && arch::preemption_frame() != 0 && !fiber::on_valgrind();
+}
+
 void count_answer(preempt_state what) noexcept {
   the_scheduler().preempt_counts[static_cast<std::size_t>(what)].fetch_add(
       1, std::memory_order_relaxed);
@@ -25,8 +32,7 @@ void count_answer(preempt_state what) noexcept {
 
 void prepare_preemption() noexcept {
   scheduler& s = the_scheduler();
-  if (!build_allows || !has_preemptible_code() || s.preempts.load()) return;
-  if (arch::preemption_frame() == 0) return;
+  if (!has_preemptible_code() || s.preempts.load() || !possible()) return;
   sigsafe::intake& in = sigsafe::the_intake();
   in.preempt.store(&consider_preemption);
   sys::kernel_sigaction now;
@@ -64,8 +70,7 @@ void preempt_served(machine& m) noexcept {
 }
 
 bool preemptible_at(const void* code) noexcept {
-  return build_allows && arch::preemption_frame() != 0 &&
-         in_preemptible_code(reinterpret_cast<std::uintptr_t>(code));
+  return possible() && in_preemptible_code(reinterpret_cast<std::uintptr_t>(code));
 }
 
 }  // namespace sigrun::sched
@@ -78,6 +83,10 @@ using namespace sigrun::sched;  // NOLINT: one function, and C linkage keeps it 
 extern "C" void sigrun_preempted() noexcept {
   machine* m = current_machine();
   const int error = *m->words.error_number;  // landing may make a thread, for which libc sets it
+  // What the interrupted code has made of rounding, traps and flush-to-zero is in the injected
+  // frame. Others are to find the thread's own: nobody would put those back.
+  const sigrun::arch::control_words& own = m->g0.control;
+  if (sigrun::arch::read_control_words() != own) sigrun::arch::load_control_words(own);
   const bool has_p = m->lost.load(std::memory_order_relaxed) == 0;
   m = enter(m);  // without a P that is the stop already
   if (has_p) m = leave(m, after::requeue, nullptr);

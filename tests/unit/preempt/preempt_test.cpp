@@ -17,6 +17,7 @@
 #include <sigrun/sync.hpp>
 #include <sigrun/time.hpp>
 
+#include "arch/context.hpp"
 #include "arch/preempt.hpp"
 #include "fiber/sanitizer.hpp"
 #include "sched/park.hpp"
@@ -241,6 +242,91 @@ TEST_F(Preemption, ErrnoAndTheExceptionBeingHandledTravelAlong) {
     for (goroutine& one : all) one.join();
   }
   EXPECT_EQ(wrong.load(), 0);
+}
+
+// Flush to zero, and the other rounding.
+arch::control_words unusual_modes() {
+  arch::control_words modes = arch::read_control_words();
+#if defined(__x86_64__)
+  modes.mxcsr |= 0xa040;
+#else
+  modes.fpcr |= 3U << 23;
+#endif
+  return modes;
+}
+
+SIGRUN_PREEMPTIBLE bool spin_with(const arch::control_words& mine, const std::atomic<bool>& done) {
+  const arch::control_words before = arch::read_control_words();
+  arch::load_control_words(mine);
+  while (!read(done)) {
+  }
+  const arch::control_words after = arch::read_control_words();
+  arch::load_control_words(before);
+  return after == mine;
+}
+
+TEST_F(Preemption, FloatingPointModesStayWithTheirGoroutine) {
+  max_procs(1);
+  const std::uint64_t goal = injected() + 100;
+  std::atomic<bool> done{false};
+  std::atomic<bool> kept{true};
+  std::atomic<int> wrong{0};
+  std::vector<goroutine> all;
+  for (int i = 0; i < 2; ++i) {
+    all.push_back(go([&] {
+      if (!spin_with(unusual_modes(), done)) kept = false;
+    }));
+  }
+  const arch::control_words usual{};
+  const auto watch = [&] {
+    while (!done.load()) {
+      if (arch::read_control_words() != usual) ++wrong;
+      yield();
+    }
+  };
+  all.push_back(go(watch));
+  all.push_back(go(watch));
+  {
+    const asker asking;
+    while (injected() < goal) std::this_thread::yield();
+    done = true;
+    for (goroutine& one : all) one.join();
+  }
+  EXPECT_TRUE(kept.load());
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+TEST_F(Preemption, UsersMayHaveSigurgThemselves) {
+  signal_chan urgent(64);
+  std::atomic<bool> done{false};
+  goroutine spinning = go([&] { spin_until(done); });
+  const auto goes_on = [] {
+    const std::uint64_t goal = injected() + 20;
+    while (injected() < goal) std::this_thread::yield();
+  };
+  {
+    const asker asking;
+    for (int round = 0; round < 3; ++round) {
+      notify(urgent, SIGURG);
+      for (int i = 0; i < 20; ++i) {
+        kill(getpid(), SIGURG);
+        const auto event = urgent.recv();
+        ASSERT_TRUE(event);
+        EXPECT_EQ(event->signo, SIGURG);
+        EXPECT_EQ(event->pid, getpid());
+      }
+      goes_on();
+      signal_event other;
+      EXPECT_FALSE(urgent.try_recv(other)) << "a request of the scheduler's came out";
+      if (round == 0) stop(urgent);
+      if (round == 1) ignore({SIGURG});
+      if (round == 2) reset({SIGURG});
+      kill(getpid(), SIGURG);
+      goes_on();
+    }
+  }
+  done = true;
+  spinning.join();
 }
 
 TEST_F(Preemption, LeavesOtherCodeAlone) {
