@@ -4,6 +4,8 @@
 // first line, looked at, and killed. A peer that catches signals cannot escape SIGKILL.
 #pragma once
 
+#include "page.hpp"
+
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -11,6 +13,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 
 namespace bench {
@@ -44,9 +47,28 @@ class child {
   child(const child&) = delete;
   child& operator=(const child&) = delete;
   ~child() {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
+    if (pid_ != 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
     std::fclose(output_);
+  }
+
+  /// Waits for its end: when that was.
+  std::int64_t wait() {
+    waitpid(pid_, nullptr, 0);
+    const std::int64_t at = now();
+    pid_ = 0;
+    return at;
+  }
+  /// The number behind a word of its own line; 0 when there is none.
+  long long said(const char* word) {
+    char line[256];
+    while (std::fgets(line, sizeof line, output_) != nullptr) {
+      const std::size_t length = std::strlen(word);
+      if (std::strncmp(line, word, length) == 0) return std::atoll(line + length);
+    }
+    return 0;
   }
 
   pid_t pid() const { return pid_; }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// bench_echo_client MILLISECONDS SERVER [ARG...]
+// bench_echo_client [--http] MILLISECONDS SERVER [ARG...]
 //
 // Starts SERVER, which says "ready PORT", and keeps first 50 and then 500 connections busy, each
-// with one request of 64 bytes at a time. Prints per number of connections what a request cost the
-// server in processor time, requests per second, and how long a request took.
+// with one request at a time: 64 bytes that come back, or an HTTP request. Prints per number of
+// connections what a request cost the server in processor time, requests per second, and how long a
+// request took.
 #include "child.hpp"
 #include "samples.hpp"
 
@@ -15,12 +16,42 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <string_view>
 
 namespace {
 
-constexpr std::size_t request_bytes = 64;
+struct protocol {
+  std::string request;
+  bool http = false;
+
+  /// The length of an answer whose first bytes are these; 0 as long as that is not known.
+  std::size_t answer_bytes(std::string_view begin) const {
+    if (!http) return request.size();
+    const std::size_t head = begin.find("\r\n\r\n");
+    const std::size_t field = begin.find("\r\nContent-Length: ");
+    if (head == std::string_view::npos) return 0;
+    const std::size_t body =
+        field < head ? std::strtoul(begin.data() + field + 18, nullptr, 10) : 0;
+    return head + 4 + body;
+  }
+};
+
+protocol echo() {
+  protocol p{std::string(64, '\0')};
+  p.request.replace(0, 4, "ping");
+  return p;
+}
+
+/// What a program sends that is no browser.
+protocol hello() {
+  return {"GET /hello HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n",
+          true};
+}
 
 [[noreturn]] void fail(const char* what) {
   std::perror(what);
@@ -31,11 +62,13 @@ struct connection {
   int fd;
   std::size_t received;
   std::int64_t sent_at;
+  std::array<char, 1024> answer;  // and a NUL
 };
 
 class load {
  public:
-  load(int port, std::size_t connections) : connections_(connections) {
+  load(const protocol& spoken, int port, std::size_t connections)
+      : protocol_(spoken), connections_(connections) {
     for (connection& c : connections_) open(c, port);
   }
   ~load() {
@@ -85,30 +118,34 @@ class load {
     epoll_ctl(epoll_, EPOLL_CTL_ADD, c.fd, &interest);
   }
 
-  static void send(connection& c) {
-    static const char request[request_bytes] = "ping";
+  void send(connection& c) const {
+    const std::string& request = protocol_.request;
     c.sent_at = bench::now();
-    if (write(c.fd, request, request_bytes) != request_bytes) fail("write");
+    if (write(c.fd, request.data(), request.size()) != static_cast<ssize_t>(request.size())) {
+      fail("write");
+    }
   }
 
   /// True when the answer is complete.
-  static bool receive(connection& c) {
-    char answer[request_bytes];
-    const ssize_t n = read(c.fd, answer, request_bytes - c.received);
+  bool receive(connection& c) const {
+    const ssize_t n = read(c.fd, c.answer.data() + c.received, c.answer.size() - c.received - 1);
     if (n <= 0) fail("the server closed the connection: read");
     c.received += static_cast<std::size_t>(n);
-    if (c.received < request_bytes) return false;
+    c.answer[c.received] = '\0';
+    const std::size_t wanted = protocol_.answer_bytes({c.answer.data(), c.received});
+    if (wanted == 0 || c.received < wanted) return false;
     c.received = 0;
     return true;
   }
 
+  const protocol& protocol_;
   int epoll_ = epoll_create1(EPOLL_CLOEXEC);
   std::vector<connection> connections_;
 };
 
-void measure(bench::report& report, const bench::child& server, std::size_t connections,
-             std::int64_t duration_ns) {
-  load l(server.number(), connections);
+void measure(bench::report& report, const protocol& spoken, const bench::child& server,
+             std::size_t connections, std::int64_t duration_ns) {
+  load l(spoken, server.number(), connections);
   l.run(bench::now() + duration_ns / 5);  // warm: every connection accepted, every buffer there
   const double cpu = server.cpu_ns();
   const std::int64_t begin = bench::now();
@@ -124,16 +161,22 @@ void measure(bench::report& report, const bench::child& server, std::size_t conn
 }  // namespace
 
 int main(int argc, char** argv) {
+  const bool http = argc > 1 && std::string_view(argv[1]) == "--http";
+  if (http) {
+    --argc;
+    ++argv;
+  }
   const std::int64_t milliseconds = argc > 2 ? std::atol(argv[1]) : 0;
   if (milliseconds <= 0) {
-    std::fprintf(stderr, "usage: %s MILLISECONDS SERVER [ARG...]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s [--http] MILLISECONDS SERVER [ARG...]\n", argv[0]);
     return 2;
   }
   bench::report report;
   {
+    const protocol spoken = http ? hello() : echo();
     const bench::child server(argv + 2);
-    measure(report, server, 50, milliseconds * 1'000'000);
-    measure(report, server, 500, milliseconds * 1'000'000);
+    measure(report, spoken, server, 50, milliseconds * 1'000'000);
+    measure(report, spoken, server, 500, milliseconds * 1'000'000);
   }
   report.print();
 }

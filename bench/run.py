@@ -21,10 +21,11 @@ import subprocess
 import sys
 
 import benches
+import http_benches
 import sched_benches
 import summary
 
-BENCHES = benches.BENCHES + sched_benches.BENCHES
+BENCHES = benches.BENCHES + sched_benches.BENCHES + http_benches.BENCHES
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMEOUT_S = 90  # the sender gives up after 60
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The floor of an echo server: one read and one write per request and no state per connection, in
-// one thread with one epoll set, or in as many as the argument says.
+// one thread with one epoll set, or in as many as the argument says. With "http" behind it, each
+// read is answered with the same HTTP response, whatever was asked.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -12,6 +13,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 #include <vector>
 
@@ -49,9 +51,18 @@ void accept_all(int listener, int set) {
   }
 }
 
+constexpr char response[] =
+    "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+    "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\n\r\nhello\n";
+bool speaks_http = false;
+
 void echo_once(int fd) {
   char buffer[4096];
-  const ssize_t n = read(fd, buffer, sizeof buffer);
+  ssize_t n = read(fd, buffer, sizeof buffer);
+  if (n > 0 && speaks_http) {
+    n = sizeof response - 1;
+    std::memcpy(buffer, response, sizeof response - 1);
+  }
   if (n <= 0 || write(fd, buffer, static_cast<std::size_t>(n)) != n) close(fd);
 }
 
@@ -78,6 +89,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   const int listener = listen_on_loopback();
   const int threads = argc > 1 ? std::atoi(argv[1]) : 1;
+  speaks_http = argc > 2;
   std::vector<std::thread> others;
   for (int i = 1; i < threads; ++i) others.emplace_back(serve, listener);
   serve(listener);

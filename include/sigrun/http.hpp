@@ -50,17 +50,6 @@ struct hijacked_state;
 /// "Not Found" for 404; empty for a code that RFC 9110 does not have.
 std::string_view status_text(int status) noexcept;
 
-/// What a handler throws to answer with a status, and what reading a body throws: 400 malformed,
-/// 408 too slow, 413 too large. The text is the body of the response; the server adds nothing.
-class error : public std::runtime_error {
- public:
-  error(int status, const std::string& text) : std::runtime_error(text), status_(status) {}
-  int status() const noexcept { return status_; }
-
- private:
-  int status_;
-};
-
 /// One header field. Names compare without regard to case.
 struct header {
   std::string_view name;
@@ -98,6 +87,21 @@ class header_list {
   std::vector<entry> entries_;
 };
 
+/// What a handler throws to answer with a status, and what reading a body throws: 400 malformed,
+/// 408 too slow, 413 too large. The text is the body of the response; of its fields it has none but
+/// those given here.
+class error : public std::runtime_error {
+ public:
+  error(int status, const std::string& text, header_list fields = {})
+      : std::runtime_error(text), status_(status), fields_(std::move(fields)) {}
+  int status() const noexcept { return status_; }
+  const header_list& fields() const noexcept { return fields_; }
+
+ private:
+  int status_;
+  header_list fields_;
+};
+
 /// What a client asked for. All views are valid until the handler returns.
 class request {
  public:
@@ -124,6 +128,7 @@ class request {
 
   /// What the router's pattern calls `{name}`, decoded; empty when there is none.
   std::string_view param(std::string_view name) const noexcept;
+  bool has_param(std::string_view name) const noexcept;
   /// For the router: the parameters of the pattern that matched.
   void set_params(std::vector<std::pair<std::string, std::string>> params);
 

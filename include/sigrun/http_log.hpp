@@ -44,7 +44,8 @@ enum class log_format {
 
 struct access_log_options {
   log_format format = log_format::combined;
-  std::size_t lines_max = 8192;  ///< that wait to be written; those beyond are dropped
+  std::size_t lines_max = 8192;     ///< that wait to be written; those beyond are dropped
+  std::size_t bytes_max = 4 << 20;  ///< the same, of all that wait together
 };
 
 struct access_log_statistics {

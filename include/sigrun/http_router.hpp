@@ -23,11 +23,13 @@
 
 namespace sigrun::http {
 
+/// A handler as any other. Copies share their routes.
 class router {
  public:
   router();
+  router(const router&);
   router(router&&) noexcept;
-  router& operator=(router&&) noexcept;
+  router& operator=(router) noexcept;
   ~router();
 
   /// `method` is a token, or "*" for all that have no route of their own here. A GET route answers

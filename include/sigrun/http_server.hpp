@@ -31,7 +31,8 @@ namespace sigrun::http {
 struct timeouts {
   /// From a request's first byte (and a connection's begin) to the end of its head, TLS included.
   std::chrono::milliseconds header{10'000};
-  /// For a body as a whole; each limits::body_rate bytes that arrive give it a second more.
+  /// How long a client may keep the server waiting for a body, all waits together; each
+  /// limits::body_rate bytes that arrive win a second of it back.
   std::chrono::milliseconds body{10'000};
   /// Between requests. It may take up to a quarter longer.
   std::chrono::milliseconds idle{10'000};

@@ -115,7 +115,8 @@ struct access_log::impl : std::enable_shared_from_this<impl> {
     std::string line = format_access(record, options.format);
     line.push_back('\n');
     const std::lock_guard guard(lock);
-    if (ended || waiting_lines >= options.lines_max) {
+    if (ended || waiting_lines >= options.lines_max ||
+        waiting.size() + line.size() > options.bytes_max) {
       ++dropped;
       return;
     }
@@ -161,7 +162,8 @@ struct access_log::impl : std::enable_shared_from_this<impl> {
     ended = true;
     changed.notify_all();
     // A writer that hangs is left to itself: it holds this object.
-    changed.wait_for(guard, std::chrono::seconds(1), [this] { return over; });
+    if (!changed.wait_for(guard, std::chrono::seconds(1), [this] { return over; })) return;
+    if (target != nullptr) target->out = {};
   }
 
   const std::function<void(std::string_view)> write;

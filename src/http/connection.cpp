@@ -52,7 +52,7 @@ void connection::run() {
     if (stage_.load() == stage::hijacked) return;
     set_stage(stage::ending);
     if (broken_) return;
-    if (!input_.empty() || transport_->holds_bytes() ||
+    if (linger_due_ || !input_.empty() || transport_->holds_bytes() ||
         look_at(transport_->stream()) == pending::bytes) {
       linger();
     } else if (transport_->secure()) {
@@ -94,7 +94,9 @@ bool connection::serve_one() {
 }
 
 bool connection::settle_body() {
-  bool keep = may_keep();
+  // What the head has said holds, also when refusing began meanwhile: the client may be about to
+  // send its next request, and is answered, or closed as idle ones are.
+  bool keep = !exchange_.response_data.wants_close && !body_failed_;
   if (keep && !parser_.done()) {
     // What the handler did not read would be taken for the next request.
     const std::uint64_t read_before = body_bytes_;
@@ -106,7 +108,10 @@ bool connection::settle_body() {
     }
     keep = parser_.done();
   }
-  if (!keep) return false;
+  if (!keep) {
+    linger_due_ = !parser_.done();
+    return false;
+  }
   if (served_++ == 0) served_any_.store(true, std::memory_order_relaxed);  // for nudge() only
   exchange_.request_data.head.fields.clear();
   input_.unpin();
@@ -119,10 +124,7 @@ connection::got connection::await_first_byte() {
   const auto& times = core_->options.timeouts;
   const auto now = clock::now();
   const auto wait = served_ == 0 ? times.header : times.idle;
-  // Set anew only when it would come too early, so that not every request moves a timer.
-  if (read_deadline_ < now + wait || read_deadline_ > now + wait + wait / 4) {
-    read_until(now + wait + (served_ == 0 ? 0ms : wait / 4));
-  }
+  arm_read(now, wait, served_ == 0 ? 0ms : wait / 4);
   since_ns_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
   stage_.store(stage::idle, std::memory_order_relaxed);  // shown only
   phase_.store(phase::idle);                             // (3)
@@ -151,6 +153,10 @@ verdict connection::look_for_head(std::size_t& scanned, std::size_t& end) const 
     return {400, "this is no request"};
   }
   for (;;) {
+    const bool at_line = scanned != 0 && scanned < text.size() && text[scanned - 1] == '\n';
+    if (at_line && (text[scanned] == ' ' || text[scanned] == '\t')) {
+      return {400, "a header is folded over lines"};
+    }
     const void* const found = std::memchr(text.data() + scanned, '\n', text.size() - scanned);
     if (found == nullptr) break;
     const auto at = static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
@@ -179,6 +185,7 @@ connection::got connection::await_head() {
     if (first != got::head) return first;
   }
   stage_.store(stage::head, std::memory_order_relaxed);
+  request_began_ = clock::now();
   parser_.reset();
   continue_due_ = body_failed_ = keep_ = false;
   exchange_.request_data.begin();
@@ -204,6 +211,10 @@ connection::got connection::await_head() {
     timed = true;
     std::error_code error;
     if (receive(1, error)) continue;
+    if (!error && !input_.empty()) {  // half-closed: it may still read
+      answer({400, "the head ended too early"});
+      return got::answered;
+    }
     if (error != std::errc::timed_out) return got::end;
     counters::count(core_->count.timed_out);
     answer({408, "the request's head took too long"});
@@ -231,8 +242,8 @@ verdict connection::begin_request(std::size_t head_bytes) {
   note_request();
   stage_.store(stage::handler, std::memory_order_relaxed);
   keep_ = request.head.keep_alive;
-  continue_due_ = request.head.expects_continue && request.head.version >= 11;
-  body_deadline_ = request_began_ + core_->options.timeouts.body;
+  continue_due_ = request.head.expects_continue && request.head.version >= 11 && !parser_.done();
+  body_budget_ = core_->options.timeouts.body;
   if (core_->refusing() && !core_->serves_on()) {
     counters::count(core_->count.unavailable);
     return {503, "the server is about to end"};
@@ -275,12 +286,14 @@ verdict connection::check_target() {
 void connection::call_handler() {
   int status = 0;
   std::string text;
+  header_list fields;
   try {
     core_->handle(exchange_.request(), exchange_.response());
     return;
   } catch (const http::error& said) {
     status = said.status();
     text = said.what();
+    fields = said.fields();
   } catch (const std::exception& failure) {
     status = 500;
     text = failure.what();
@@ -290,17 +303,21 @@ void connection::call_handler() {
     status = 500;
     text = "an exception that is no std::exception";
   }
-  if (exchange_.response_data.at == response_state::stage::taken || broken_) return;
-  answer_failure(status, text);
+  if (broken_) return;  // by the client, and that is why it threw
+  if (exchange_.response_data.at == response_state::stage::taken) {
+    counters::count(core_->count.handler_failures);
+    return report(text.c_str());
+  }
+  answer_failure(status, text, fields);
 }
 
-void connection::answer_failure(int status, std::string_view text) {
+void connection::answer_failure(int status, const std::string& text, header_list& fields) {
   response_state& response = exchange_.response_data;
   const bool ours = status == 500;
   const bool started = exchange_.response().started();
   if (ours || started) {
     counters::count(core_->count.handler_failures);
-    report(text.data());
+    report(text.c_str());
   }
   if (started) {
     broken_ = true;
@@ -311,9 +328,10 @@ void connection::answer_failure(int status, std::string_view text) {
   response.wants_close = closing;
   response.status = status >= 200 && status <= 599 ? status : 500;
   try {
+    response.fields = std::move(fields);
     response.fields.set("Content-Type", "text/plain; charset=utf-8");
     // What our own failures say is not for strangers.
-    response.send(std::string(ours ? status_text(500) : text) + "\n");
+    response.send((ours ? std::string(status_text(500)) : text) + "\n");
   } catch (const std::exception&) {
     broken_ = true;
   }
@@ -329,6 +347,7 @@ void connection::report(const char* what) {
 void connection::answer(const verdict& v) {
   if (v.status != 503 && v.status != 408) counters::count(core_->count.malformed);
   keep_ = false;
+  linger_due_ = !parser_.done();
   response_state& response = exchange_.response_data;
   response.begin();
   response.wants_close = true;
@@ -395,6 +414,13 @@ void connection::read_until(clock::time_point at) noexcept {
   transport_->stream().set_read_deadline(at, gone);
 }
 
+void connection::arm_read(clock::time_point now, clock::duration wait,
+                          clock::duration more) noexcept {
+  // Set anew only when it would come too early or far too late: not every read moves a timer.
+  if (read_deadline_ >= now + wait && read_deadline_ <= now + wait + wait / 4) return;
+  read_until(now + wait + more);
+}
+
 void connection::arm_write(std::size_t bytes) noexcept {
   const auto wait =
       core_->options.timeouts.write +
@@ -424,9 +450,16 @@ void connection::write(std::span<const const_buffer> from, std::size_t bytes) {
   }
 }
 
-void connection::extend_body(std::size_t bytes) noexcept {
+bool connection::receive_body(std::error_code& error) {
+  const auto began = clock::now();
+  arm_read(began, body_budget_, {});
+  const std::size_t had = input_.size();
+  if (!receive(input_buffer::body_size, error)) return false;
   const std::size_t rate = std::max<std::size_t>(1, core_->options.limits.body_rate);
-  body_deadline_ += std::chrono::nanoseconds(1s) * bytes / rate;
+  const auto won = std::chrono::nanoseconds(1s) * (input_.size() - had) / rate;
+  body_budget_ = std::min<clock::duration>(core_->options.timeouts.body,
+                                           body_budget_ - (clock::now() - began) + won);
+  return true;
 }
 
 std::size_t connection::read_body(mutable_buffer into) {
@@ -445,7 +478,6 @@ std::size_t connection::read_body(mutable_buffer into) {
     write({&go_on, 1}, go_on.size());
   }
   continue_due_ = false;
-  bool timed = false;
   for (;;) {
     if (parser_.done() || into.size() == 0) return 0;
     const body_step step = parser_.body(input_.view(), into);
@@ -455,19 +487,15 @@ std::size_t connection::read_body(mutable_buffer into) {
     if (body_bytes_ > request.body_limit) fail(413, "the body is too large");
     if (step.produced != 0) return step.produced;
     if (step.done) continue;
-    if (!timed) read_until(body_deadline_);
-    timed = true;
     std::error_code error;
-    const std::size_t had = input_.size();
-    if (!receive(input_buffer::body_size, error)) {
-      if (error == std::errc::timed_out) {
-        counters::count(core_->count.timed_out);
-        fail(408, "the body took too long");
-      }
-      broken_ = true;
-      fail(400, "the body ended too early");
+    if (receive_body(error)) continue;
+    if (!error) fail(400, "the body ended too early");  // half-closed: it may still read
+    if (error == std::errc::timed_out) {
+      counters::count(core_->count.timed_out);
+      fail(408, "the body took too long");
     }
-    extend_body(input_.size() - had);
+    broken_ = body_failed_ = true;
+    throw std::system_error(error, "sigrun::http: read");
   }
 }
 

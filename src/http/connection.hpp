@@ -111,7 +111,7 @@ class connection : public std::enable_shared_from_this<connection> {
   verdict check_target();
   void call_handler();
   void report(const char* what);
-  void answer_failure(int status, std::string_view text);
+  void answer_failure(int status, const std::string& text, header_list& fields);
   /// After the response: whether another request may follow.
   bool settle_body();
   void log_access();
@@ -124,7 +124,10 @@ class connection : public std::enable_shared_from_this<connection> {
   bool receive(std::size_t wanted, std::error_code& error);
   void read_until(clock::time_point at) noexcept;
   void arm_write(std::size_t bytes) noexcept;
-  void extend_body(std::size_t bytes) noexcept;
+  /// Has reads end `wait` from now, or up to a quarter of it later; `more` when it is set anew.
+  void arm_read(clock::time_point now, clock::duration wait, clock::duration more) noexcept;
+  /// receive() for a body, within its time.
+  bool receive_body(std::error_code& error);
 
   const std::shared_ptr<server_core> core_;
   const std::unique_ptr<transport> transport_;
@@ -142,7 +145,7 @@ class connection : public std::enable_shared_from_this<connection> {
   clock::time_point born_;
   clock::time_point read_deadline_ = clock::time_point::max();
   clock::time_point write_deadline_ = clock::time_point::max();
-  clock::time_point body_deadline_;
+  clock::duration body_budget_{};  // how long the client may still keep us waiting for its body
   clock::time_point request_began_;
   std::uint64_t body_bytes_ = 0;
   std::uint64_t served_ = 0;
@@ -151,6 +154,7 @@ class connection : public std::enable_shared_from_this<connection> {
   bool body_failed_ = false;
   bool broken_ = false;
   bool keep_ = false;
+  bool linger_due_ = false;  // the client is still sending
 
   // What connections() shows, under note_lock_.
   mutable mutex note_lock_;

@@ -97,6 +97,7 @@ void connection::cut() noexcept {
 
 hijacked connection::hijack() {
   exchange_.response_data.at = response_state::stage::taken;
+  core_->settle_nudges();  // (4)
   std::error_code gone;
   transport_->stream().set_deadline(net::no_deadline, gone);
   set_stage(stage::hijacked);

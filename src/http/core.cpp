@@ -5,6 +5,7 @@
 
 #include <sigrun/go.hpp>
 
+#include <algorithm>
 #include <mutex>
 
 namespace sigrun::http::detail {
@@ -22,6 +23,7 @@ std::unique_ptr<transport> with_tls(std::unique_ptr<transport> plain,
 
 server_core::server_core(handler h, server_options given)
     : handle(std::move(h)), options(std::move(given)) {
+  deflaters_.reserve(deflaters_max);
   if (!handle) throw std::invalid_argument("sigrun::http::server: no handler");
 }
 
@@ -67,6 +69,9 @@ void server_core::admit_any(Stream stream, net::ip_address client, bool is_tcp,
                                      : "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
                                        "Retry-After: 1\r\nConnection: close\r\n\r\n",
                        gone);
+      // What it has sent by now would make a reset of the close, and take the answer away.
+      stream.shutdown_write(gone);
+      discard_pending(stream);
     }
     return;
   }
@@ -128,6 +133,24 @@ void server_core::refuse(const refuse_options& how) {
 bool server_core::wait_drained(std::chrono::steady_clock::time_point deadline) {
   std::unique_lock guard(lock_);
   return drained_.wait_until(guard, deadline, [this] { return open_ == 0; });
+}
+
+std::unique_ptr<deflater> server_core::take_deflater() {
+  {
+    const std::lock_guard guard(deflaters_lock_);
+    if (!deflaters_.empty()) {
+      auto one = std::move(deflaters_.back());
+      deflaters_.pop_back();
+      return one;
+    }
+  }
+  return std::make_unique<deflater>(std::clamp(options.compression.level, 1, 9));
+}
+
+void server_core::give_deflater(std::unique_ptr<deflater> one) noexcept {
+  one->reset();
+  const std::lock_guard guard(deflaters_lock_);
+  if (deflaters_.size() < deflaters_max) deflaters_.push_back(std::move(one));
 }
 
 void server_core::shed_idle() noexcept {

@@ -20,6 +20,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 namespace sigrun::http::detail {
 
@@ -57,6 +59,12 @@ class server_core : public std::enable_shared_from_this<server_core> {
   void cut_all() noexcept;
   /// There are no descriptors left: gives up the connection that has been idle for longest.
   void shed_idle() noexcept;
+  /// Returns when each nudge() that has begun is over.
+  void settle_nudges() noexcept { const std::lock_guard guard(lock_); }
+
+  /// A gzip stream is a quarter of a MiB: connections that compress now have one, and some wait.
+  std::unique_ptr<deflater> take_deflater();
+  void give_deflater(std::unique_ptr<deflater> one) noexcept;
 
   server_state state() const noexcept { return state_.load(); }
   bool refusing() const noexcept { return state_.load() != server_state::serving; }
@@ -94,6 +102,10 @@ class server_core : public std::enable_shared_from_this<server_core> {
   connection* last_ = nullptr;
   std::size_t open_ = 0;  // places taken: in the list, or about to be
   std::map<net::ip_address, std::size_t> clients_;
+
+  static constexpr std::size_t deflaters_max = 8;
+  mutex deflaters_lock_;
+  std::vector<std::unique_ptr<deflater>> deflaters_;
 };
 
 }  // namespace sigrun::http::detail

@@ -89,6 +89,7 @@ class response_state {
   void count_out(std::uint64_t bytes);
   bool may_compress();
   void begin_compressing();
+  void end_compressing() noexcept;
   bool is_head() const noexcept;
 
   std::string head_text_;
@@ -98,8 +99,7 @@ class response_state {
   std::optional<std::uint64_t> announced_;  // Content-Length
   framing framing_ = framing::none;
   bool body_allowed_ = true;
-  std::unique_ptr<deflater> deflater_;
-  bool deflating_ = false;
+  std::unique_ptr<deflater> deflater_;  // while a body is compressed
 };
 
 /// Makes what handlers are given; a friend of both.

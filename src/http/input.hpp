@@ -32,7 +32,11 @@ class input_buffer {
   void unpin() noexcept {
     pinned_ = 0;
     kept_.reset();
-    if (begin_ == end_) begin_ = end_ = 0;
+    if (begin_ != end_) return;
+    begin_ = end_ = 0;
+    if (size_ <= first_size) return;
+    block_.reset();  // who waits for a request need not hold what a body took
+    size_ = 0;
   }
 
   /// Room for at least `wanted` bytes behind what is there.

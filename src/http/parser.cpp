@@ -31,6 +31,7 @@ struct sink {
   std::size_t room = 0;
   std::size_t produced = 0;
   std::vector<std::pair<std::string, std::string>> trailers;
+  std::size_t trailer_bytes = 0;
 
   void refuse(int status, const char* why, beast_error& error) {
     bad = {status, why};
@@ -77,6 +78,10 @@ struct sink {
     if (trailers.size() >= message_parser::trailers_max) {
       return refuse(431, "too many trailers", error);
     }
+    trailer_bytes += name.size() + value.size();
+    if (trailer_bytes >= message_parser::line_max) {
+      return refuse(400, "a chunk's line is too long", error);
+    }
     trailers.emplace_back(name, value);
   }
 
@@ -122,8 +127,11 @@ class beast_parser final : public beast::http::basic_parser<IsRequest> {
     error = {};
     return sink_.content(part);
   }
-  void on_chunk_header_impl(std::uint64_t, beast_string, beast_error& error) override {
+  void on_chunk_header_impl(std::uint64_t, beast_string extensions, beast_error& error) override {
     error = {};
+    if (extensions.size() >= message_parser::line_max) {
+      sink_.refuse(400, "a chunk's line is too long", error);
+    }
   }
   std::size_t on_chunk_body_impl(std::uint64_t, beast_string part, beast_error& error) override {
     error = {};
@@ -134,10 +142,23 @@ class beast_parser final : public beast::http::basic_parser<IsRequest> {
   sink& sink_;
 };
 
+/// Whether a request's line ends with some version of HTTP.
+bool has_version(std::string_view text) noexcept {
+  text = text.substr(0, text.find('\r'));
+  const std::size_t target = text.find(' ');
+  const std::size_t space = text.find(' ', target + 1);
+  if (space == std::string_view::npos) return false;
+  text.remove_prefix(space + 1);
+  const auto digit = [&](std::size_t at) { return text[at] >= '0' && text[at] <= '9'; };
+  return text.size() == 8 && text.starts_with("HTTP/") && digit(5) && text[6] == '.' && digit(7);
+}
+
 verdict verdict_of(const beast_error& error, const sink& from) {
   using code = beast::http::error;
   if (from.bad) return from.bad;
-  if (error == code::bad_version) return {505, "not HTTP/1.0 or HTTP/1.1"};
+  if (error == code::bad_version && has_version(from.text)) {
+    return {505, "not HTTP/1.0 or HTTP/1.1"};
+  }
   if (error == code::bad_method) return {400, "the method is no token"};
   if (error == code::bad_target) return {400, "the target has characters that it must not have"};
   if (error == code::bad_field) return {400, "a header's name is no token before a colon"};
@@ -182,6 +203,7 @@ void message_parser::reset() noexcept {
   into.lengths = into.hosts = 0;
   into.coded = false;
   into.trailers.clear();
+  into.trailer_bytes = 0;
   impl_->finished = false;
   if (impl_->is_request) {
     impl_->request.emplace(into);

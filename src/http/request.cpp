@@ -55,6 +55,12 @@ std::string_view request::param(std::string_view name) const noexcept {
   }
   return {};
 }
+bool request::has_param(std::string_view name) const noexcept {
+  for (const auto& [key, value] : state_->params) {
+    if (key == name) return true;
+  }
+  return false;
+}
 void request::set_params(std::vector<std::pair<std::string, std::string>> params) {
   state_->params = std::move(params);
 }

@@ -27,6 +27,12 @@ void append_number(std::string& to, std::uint64_t value, int base = 10) {
   to.append(digits, static_cast<std::size_t>(end.ptr - digits));
 }
 
+/// Keeps its memory for the next response, if it is not more than one usually needs.
+void clear_text(std::string& text) noexcept {
+  text.clear();
+  if (text.capacity() > 2 * one_buffer_max) text = {};
+}
+
 bool has_body(int status) noexcept { return status >= 200 && status != 204 && status != 304; }
 
 }  // namespace
@@ -37,13 +43,14 @@ void response_state::begin() {
   fields.clear();
   sent = 0;
   wants_close = false;
-  head_text_.clear();
-  collected_.clear();
+  clear_text(head_text_);
+  clear_text(collected_);
+  clear_text(packed_);
   announced_.reset();
   framing_ = framing::none;
   body_allowed_ = true;
-  deflating_ = false;
   collected_size_ = 0;
+  end_compressing();
 }
 
 void response_state::must_be_open(const char* what) const {
@@ -145,17 +152,16 @@ bool response_state::may_compress() {
 }
 
 void response_state::begin_compressing() {
-  const compression& how = conn.core().options.compression;
-  if (deflater_ == nullptr) {
-    deflater_ = std::make_unique<deflater>(std::clamp(how.level, 1, 9));
-  } else {
-    deflater_->reset();
-  }
+  deflater_ = conn.core().take_deflater();
   fields.set("Content-Encoding", "gzip");
   // Another representation has another strong validator. (RFC 9110, 8.8.1)
   if (const std::string tag(fields.get("ETag")); !tag.empty() && !tag.starts_with("W/")) {
     fields.set("ETag", "W/" + tag);
   }
+}
+
+void response_state::end_compressing() noexcept {
+  if (deflater_ != nullptr) conn.core().give_deflater(std::move(deflater_));
 }
 
 // ---------------------------------------------------------------------------------- the body
@@ -170,10 +176,11 @@ void response_state::send(std::string_view body) {
     begin_compressing();
     packed_.clear();
     deflater_->put(body, deflater::until::end, packed_);
+    end_compressing();
     body = packed_;
   }
   make_head(body.size());
-  if (framing_ == framing::length && *announced_ != body.size()) {
+  if (framing_ == framing::length && body_allowed_ && *announced_ != body.size()) {
     throw std::logic_error("sigrun::http::response::send: Content-Length is not the body's size");
   }
   at = stage::finished;
@@ -203,7 +210,7 @@ void response_state::write(std::string_view part) {
     }
     begin_streaming();
   }
-  if (deflating_) {
+  if (deflater_ != nullptr) {
     packed_.clear();
     if (!collected_.empty()) deflater_->put(collected_, deflater::until::more, packed_);
     collected_.clear();
@@ -220,7 +227,6 @@ void response_state::write(std::string_view part) {
 
 void response_state::begin_streaming() {
   if (!fields.contains("Content-Length") && may_compress()) {
-    deflating_ = true;
     begin_compressing();
   }
   make_head(std::nullopt);
@@ -233,7 +239,7 @@ void response_state::flush() {
     must_be_open("flush");
     begin_streaming();
   }
-  if (deflating_) {
+  if (deflater_ != nullptr) {
     packed_.clear();
     deflater_->put(collected_, deflater::until::flushed, packed_);
     put_out(packed_, false);
@@ -274,21 +280,22 @@ void response_state::put_out(std::string_view part, bool last) {
 }
 
 void response_state::send_file(int fd, std::uint64_t offset, std::uint64_t count) {
-  if (at != stage::streaming) {
-    must_be_open("send_file");
-    if (!fields.contains("Content-Length")) {
-      throw std::logic_error("sigrun::http::response::send_file: Content-Length is not set");
-    }
+  if (at != stage::streaming) must_be_open("send_file");
+  if (at != stage::streaming && fields.contains("Content-Length")) {
     make_head(std::nullopt);
     at = stage::streaming;
+  }
+  if (at != stage::streaming || (framing_ != framing::length && body_allowed_)) {
+    throw std::logic_error("sigrun::http::response::send_file: Content-Length is not set");
   }
   put_out(collected_, false);  // and the head
   collected_.clear();
   if (!body_allowed_) return;
+  if (count > *announced_ - sent) count_out(count);  // which throws
   while (count != 0) {
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(count, file_piece));
     std::size_t moved = 0;
-    if (conn.under().secure() || framing_ != framing::length) {
+    if (conn.under().secure()) {
       char room[16 << 10];
       const std::size_t part = std::min(wanted, sizeof room);
       const ssize_t got =
@@ -296,7 +303,6 @@ void response_state::send_file(int fd, std::uint64_t offset, std::uint64_t count
       moved = got > 0 ? static_cast<std::size_t>(got) : 0;
       put_out({room, moved}, false);
     } else {
-      count_out(0);
       moved = conn.send_file(fd, offset, wanted);
       count_out(moved);
     }
@@ -323,9 +329,10 @@ bool response_state::finish() {
         break;
       }
       case stage::streaming:
-        if (deflating_) {
+        if (deflater_ != nullptr) {
           packed_.clear();
           deflater_->put(collected_, deflater::until::end, packed_);
+          end_compressing();
           put_out(packed_, true);
         } else {
           put_out(collected_, true);
@@ -340,7 +347,7 @@ bool response_state::finish() {
     return true;
   } catch (const std::system_error&) {
     return true;  // the client is gone, and the connection knows
-  } catch (const std::logic_error&) {
+  } catch (const std::exception&) {
     return false;
   }
 }

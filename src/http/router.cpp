@@ -49,7 +49,8 @@ std::vector<std::string_view> segments_of(std::string_view path) {
 struct asked {
   std::string_view raw;  // without its first slash
   std::vector<std::string_view> raw_segments;
-  std::vector<std::string> segments;
+  std::vector<std::string_view> segments;
+  std::vector<std::string> decoded;  // what those point into, if not into the raw path
 };
 
 struct found {
@@ -65,7 +66,7 @@ class search {
   /// Looks for a route of the method; what has others only is remembered.
   bool down(const node& at, std::size_t position) {
     if (position == path_.segments.size()) return ends_at(at.here, false);
-    const std::string& segment = path_.segments[position];
+    const std::string_view segment = path_.segments[position];
     const auto literal = at.literal.find(segment);
     if (literal != at.literal.end() && down(*literal->second, position + 1)) return true;
     if (at.any != nullptr && !segment.empty()) {
@@ -100,19 +101,19 @@ class search {
   std::string_view method_;
 };
 
-asked split(const request& q) {
-  asked path;
+void split(const request& q, asked& path) {
   std::string_view raw = q.target().substr(0, q.target().find('?'));
   if (raw.empty()) raw = "/";
   path.raw = raw.substr(1);
   path.raw_segments = segments_of(raw);
-  for (const std::string_view segment : path.raw_segments) {
+  path.segments = path.raw_segments;
+  if (raw.find('%') == std::string_view::npos) return;
+  path.decoded.reserve(path.segments.size());  // nothing moves
+  for (std::string_view& segment : path.segments) {
+    if (segment.find('%') == std::string_view::npos) continue;
     // The server has refused bad escapes before.
-    path.segments.push_back(segment.find('%') == std::string_view::npos
-                                ? std::string(segment)
-                                : detail::percent_decoded(segment, false).value_or(""));
+    segment = path.decoded.emplace_back(detail::percent_decoded(segment, false).value_or(""));
   }
-  return path;
 }
 
 const route& choose(const methods& from, std::string_view method) {
@@ -155,7 +156,11 @@ struct router::tree {
 
 router::router() : tree_(std::make_shared<tree>()) {}
 router::router(router&&) noexcept = default;
-router& router::operator=(router&&) noexcept = default;
+router::router(const router&) = default;
+router& router::operator=(router other) noexcept {
+  tree_.swap(other.tree_);
+  return *this;
+}
 router::~router() = default;
 
 router& router::handle(std::string_view method, std::string_view pattern, handler h) {
@@ -221,7 +226,8 @@ void router::operator()(request& q, response& p) const {
     p.status(204).send({});
     return;
   }
-  const asked path = split(q);
+  asked path;
+  split(q, path);
   search s(path, q.method());
   if (!s.down(tree_->root, 0)) {
     if (s.others != nullptr) return answer_other_method(*s.others, q, p);

@@ -39,9 +39,14 @@ struct server::impl {
     one.info = std::move(info);
     one.path = std::move(path);
     one.tls = options.tls;
-    one.acceptor = go({.name = "http acceptor"}, [this, &one] {
-      std::visit([&](auto& socket_of) { accept_all(socket_of, one.tls); }, one.socket);
-    });
+    try {
+      one.acceptor = go({.name = "http acceptor"}, [this, &one] {
+        std::visit([&](auto& socket_of) { accept_all(socket_of, one.tls); }, one.socket);
+      });
+    } catch (...) {
+      listeners.pop_back();
+      throw;
+    }
   }
 
   template <class Listener>

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/transport.hpp"
 
+#include "sys/syscall.hpp"
+
+#include <errno.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <type_traits>
 
@@ -48,8 +52,15 @@ std::unique_ptr<transport> make_transport(net::unix_stream stream) {
 
 pending look_at(net::stream& stream) noexcept {
   char byte;
-  const ssize_t n = recv(stream.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  return n > 0 ? pending::bytes : n == 0 ? pending::end : pending::nothing;
+  const long n = sys::call(SYS_recvfrom, stream.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+  if (n > 0) return pending::bytes;
+  return n == -EAGAIN || n == -EINTR ? pending::nothing : pending::end;
+}
+
+void discard_pending(net::stream& stream) noexcept {
+  char room[4096];
+  for (int i = 0; i < 16 && recv(stream.fd(), room, sizeof room, MSG_DONTWAIT) > 0; ++i) {
+  }
 }
 
 }  // namespace sigrun::http::detail

@@ -47,5 +47,7 @@ std::unique_ptr<transport> make_transport(net::unix_stream stream);
 /// Whether a read would find something now, the end included, or nothing (yet).
 enum class pending { nothing, bytes, end };
 pending look_at(net::stream& stream) noexcept;
+/// Takes what has come by now, up to 64 KiB, and throws it away.
+void discard_pending(net::stream& stream) noexcept;
 
 }  // namespace sigrun::http::detail

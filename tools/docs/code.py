@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^```cpp\n(.*?)^```$", re.M | re.S)
 INCLUDE = re.compile(r"^#include .*\n", re.M)
 # An adapter's block needs the library it adapts to, and is left out where that is not installed.
 ADAPTERS = {"sigrun/asio.hpp": "boost/asio.hpp", "sigrun/beast.hpp": "boost/beast.hpp",
-            "sigrun/libuv.hpp": "uv.h"}
+            "sigrun/libuv.hpp": "uv.h", "sigrun/spdlog.hpp": "spdlog/spdlog.h"}
 PREAMBLE = """
 #include <sigrun/chan.hpp>
 #include <sigrun/process.hpp>
