@@ -17,6 +17,7 @@ constexpr subcommand subcommands[] = {
     {"doctor", doctor_main, "explain in words what is wrong with a process's signals"},
     {"send", send_main, "send a signal, with a value, to a process, thread or group"},
     {"watch", watch_main, "follow the signal state of a process"},
+    {"lab", lab_main, "experiments: how signals get lost, and what holds in a storm"},
 };
 
 void print_help(int fd) {

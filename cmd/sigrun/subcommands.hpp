@@ -20,5 +20,6 @@ struct subcommand {
 [[gnu::weak]] int doctor_main(int argc, char** argv);
 [[gnu::weak]] int send_main(int argc, char** argv);
 [[gnu::weak]] int watch_main(int argc, char** argv);
+[[gnu::weak]] int lab_main(int argc, char** argv);
 
 }  // namespace sigrun::cmd

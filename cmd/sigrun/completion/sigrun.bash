@@ -24,7 +24,7 @@ _sigrun() {
   local command=${COMP_WORDS[1]:-} words=
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    mapfile -t COMPREPLY < <(compgen -W 'run ps doctor send watch --help --version' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'run ps doctor send watch lab --help --version' -- "$cur")
     return
   fi
   case $prev in
@@ -36,6 +36,11 @@ _sigrun() {
         return
       fi
       ;;
+    --only | -o)
+      words='foreign-call system-call mask-window full-pipe mask-bit'
+      mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+      return
+      ;;
     --value | -v | --retry | -r | --count | -n | --interval | -i | --looks) return ;;
   esac
   case $command in
@@ -43,6 +48,12 @@ _sigrun() {
     doctor) words='--looks --interval --strict --json --help' ;;
     send) words='--value --tid --group --count --retry --wait --json --help' ;;
     watch) words='--interval --count --json --help' ;;
+    lab)
+      words='loss --help'
+      [[ ${COMP_WORDS[2]:-} == loss && COMP_CWORD -gt 2 ]] && words='--only --json --help'
+      mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+      return
+      ;;
     *)
       # The program that `run` starts, and its files.
       mapfile -t COMPREPLY < <(compgen -c -- "$cur"; compgen -f -- "$cur")
