@@ -76,7 +76,7 @@ std::string_view to_string(stop_phase phase) noexcept {
 service::graceful_state::graceful_state(graceful_options from) : options(std::move(from)) {
   check(options);
   deadline = options.deadline;
-  log.open(options.log);
+  log.open("stop log", options.log);
   std::string complaint;
   if (options.heed_grace) grace = grace_of_environment(complaint);
   if (!complaint.empty()) say(complaint);

@@ -19,6 +19,8 @@
 //  (4) State outlives the graceful: every goroutine and ticket holds it.
 #pragma once
 
+#include "service/line_log.hpp"
+
 #include <sigrun/chan.hpp>
 #include <sigrun/graceful.hpp>
 #include <sigrun/signal.hpp>
@@ -50,20 +52,6 @@ class acceptor {
   /// Accept what is queued, close; `closed` is told. Does not wait.
   virtual void refuse() noexcept = 0;
   virtual void cut_off() noexcept = 0;
-};
-
-/// Lines for people: to the user's function in a goroutine, or to stderr. Never blocks for long.
-class line_log {
- public:
-  void open(std::function<void(std::string_view)> to);
-  void write(const std::string& line) noexcept;
-  /// Waits a second at most for the lines that are under way.
-  void close() noexcept;
-
- private:
-  static constexpr std::size_t lines_max = 256;
-  chan<std::string> lines_;
-  chan<bool> over_;
 };
 
 struct hook {

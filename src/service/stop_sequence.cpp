@@ -12,7 +12,6 @@
 #include <sigrun/signal_names.hpp>
 #include <sigrun/systemd.hpp>
 
-#include <poll.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -310,68 +309,4 @@ void service::graceful_state::end_process_now() noexcept {
   sys::exit_group(outcome.signo != 0 ? 128 + outcome.signo : 1);
 }
 
-// ------------------------------------------------------------------------------------ its report
-
-namespace service {
-namespace {
-
-// A pipe that is full, or a terminal that is stopped, must not hold up the end.
-void write_to_stderr(std::string_view line) noexcept {
-  std::string text;
-  try {
-    text = "sigrun: " + std::string(line.substr(0, 4000)) + "\n";  // below PIPE_BUF
-  } catch (...) {
-    return;
-  }
-  pollfd wait{2, POLLOUT, 0};
-  const sys::timespec64 limit{0, 100'000'000};
-  if (sys::call(SYS_ppoll, &wait, 1, &limit, nullptr, sys::sigset_bytes) == 1) {
-    sys::write(2, text);
-  }
-}
-
-}  // namespace
-
-void line_log::open(std::function<void(std::string_view)> to) {
-  if (!to) return;
-  lines_ = chan<std::string>(lines_max);
-  over_ = chan<bool>(1);
-  go({.name = "stop log"}, [to = std::move(to), lines = lines_, over = over_] {
-    const at_end tell([&] { over.try_send(true); });
-    for (const std::string& line : lines) {
-      try {
-        to(line);
-      } catch (const std::exception&) {
-        // A full disk, say. The next line may fit.
-        write_to_stderr(line);
-      }
-    }
-  });
-}
-
-void line_log::write(const std::string& line) noexcept {
-  try {
-    if (lines_ && lines_.try_send(line)) return;
-  } catch (...) {
-    // Closed, or no memory.
-  }
-  write_to_stderr(line);
-}
-
-void line_log::close() noexcept {
-  if (!lines_) return;
-  try {
-    lines_.close();
-  } catch (...) {
-    return;  // was closed
-  }
-  try {
-    bool done = false;
-    over_.recv_for(1s, done);
-  } catch (...) {
-    // Not waited for.
-  }
-}
-
-}  // namespace service
 }  // namespace sigrun

@@ -2,6 +2,7 @@
 //
 // One datagram a message, on a socket of its own each time, as sd_notify(3) does: a service that is
 // chrooted, restarted under another supervisor or handed over keeps nothing that could be stale.
+#include "service/believed_ready.hpp"
 #include "service/text.hpp"
 #include "sys/clock.hpp"
 #include "sys/file.hpp"
@@ -11,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -21,6 +23,7 @@ namespace sigrun::systemd {
 namespace {
 
 constexpr int send_limit_seconds = 2;
+std::atomic<bool> is_ready{false};
 
 std::error_code as_error(long result) noexcept {
   return {static_cast<int>(-result), std::system_category()};
@@ -78,6 +81,8 @@ std::vector<std::string> split(std::string_view text, char separator) {
 
 }  // namespace
 
+bool believed_ready() noexcept { return is_ready.load(); }
+
 bool supervised() noexcept {
   const char* const name = std::getenv("NOTIFY_SOCKET");
   return name != nullptr && *name != '\0';
@@ -108,11 +113,17 @@ bool notify(std::string_view assignments) {
   return sent;
 }
 
-bool ready() { return notify("READY=1"); }
+bool ready() {
+  is_ready.store(true);
+  return notify("READY=1");
+}
 bool reloading() {
   return notify("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(sys::now_ns() / 1000));
 }
-bool stopping() { return notify("STOPPING=1"); }
+bool stopping() {
+  is_ready.store(false);
+  return notify("STOPPING=1");
+}
 bool status(std::string_view text) {
   std::string line = "STATUS=" + std::string(text);
   for (char& c : line) {
