@@ -62,6 +62,11 @@ struct machine {
 
   std::atomic<bool> wanted{false};  // sysmon asks the running G to yield
   std::atomic<preempt_state> preempt{preempt_state::none};
+  // sysmon's list of Ms without a P; see without_p.cpp.
+  bool asked_later = false;
+  machine* next_without_p = nullptr;
+  std::int64_t ask_ns = 0;
+  std::int64_t ask_delay = 0;
 
   // How many foreign calls there have been, so that sysmon can tell two apart.
   std::atomic<std::uint32_t> foreign_calls{0};

@@ -57,7 +57,8 @@ void ask(machine& m) noexcept {
   }
   siginfo_t info{};
   info.si_signo = sigsafe::control_signal;
-  info.si_code = sigsafe::preempt_code;
+  info.si_code = SI_QUEUE;
+  info.si_value.sival_ptr = &sigsafe::the_intake();
   // It cannot fail but for want of room in the kernel, and then the signal comes without siginfo.
   sys::rt_tgsigqueueinfo(sys::getpid(), m.tid, sigsafe::control_signal, &info);
 }

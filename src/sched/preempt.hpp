@@ -26,6 +26,9 @@
 //   (6) Each request is counted once more, by what became of it:
 //       asked == injected + outside + no_room + in_runtime + yielded + unanswered, at rest.
 //   (7) In a child made by fork the M is a copy, and the thread another: nothing is injected.
+//   (8) An M that sleeps in the kernel is not signalled, or its system call might end with EINTR:
+//       its P is taken. A G whose P was taken while it computed is asked again after 10 ms, 20 ms,
+//       and so on up to a second, for it may be in marked code then, and has to wait for a P there.
 //
 // The handler's part is preempt_check.cpp, compiled like the signal-safe zone.
 #pragma once
@@ -69,6 +72,11 @@ bool has_preemptible_code() noexcept;
 
 /// sysmon asks, once.
 void ask(machine& m) noexcept;
+/// Whether the thread is asleep in a system call. Some microseconds. False where /proc is missing.
+bool sleeps_in_kernel(const machine& m) noexcept;
+/// (8): sysmon has taken the P of a G in user code; and, at each look, what has become of such.
+void ask_later(machine& m, std::int64_t now) noexcept;
+void ask_again(std::int64_t now) noexcept;
 /// On g0: whatever was asked is served now.
 void preempt_served(machine& m) noexcept;
 

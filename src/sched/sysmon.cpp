@@ -117,6 +117,7 @@ void look_at(processor& p, std::int64_t now, round& result) noexcept {
   scheduler& s = the_scheduler();
   processor* taken = nullptr;
   machine* asked = nullptr;
+  machine* without = nullptr;
   {
     const std::lock_guard hold(s.lock);
     machine* const m = p.m;
@@ -134,14 +135,20 @@ void look_at(processor& p, std::int64_t now, round& result) noexcept {
     }
     if (what == verdict::take && (taken = take_from(m)) != nullptr) {
       (foreign ? s.foreign_retakes : s.handoffs).fetch_add(1, std::memory_order_relaxed);
+      if (!foreign) without = m;
     }
     if (what == verdict::stop) asked = m;
   }
-  if (asked != nullptr) {
-    ask(*asked);        // Ms are never freed
+  if (asked != nullptr) {  // Ms are never freed
+    if (sleeps_in_kernel(*asked)) {
+      p.asked_ns = now - patience;  // at the next look the P is taken
+    } else {
+      ask(*asked);
+    }
     result.did = true;  // the answer is there soon
   }
   if (taken == nullptr) return;
+  if (without != nullptr && preempts_anywhere()) ask_later(*without, now);
   result.did = true;
   taken->seen_ns = now;
   hand_off(taken);
@@ -229,6 +236,7 @@ void* sysmon_main(void*) noexcept {
     }
     if (poll_is_overdue(now) && poll_now() != 0) result.did = true;
     rescue(now, result);
+    ask_again(now);
 
     quiet = result.did ? 0 : quiet + 1;
     delay = quiet < quick_looks ? first_delay : std::min(delay * 2, longest_delay);

@@ -12,7 +12,4 @@ namespace sigrun::sigsafe {
 inline constexpr int control_signal = SIGURG;
 inline constexpr int control_code = -0x5347;
 
-/// The same signal, when the scheduler wants a goroutine to stop: see sched/preempt.hpp.
-inline constexpr int preempt_code = -0x5348;
-
 }  // namespace sigrun::sigsafe

@@ -24,9 +24,11 @@ long send_control(int tid) noexcept {
 bool is_control(const siginfo_t& info) noexcept {
   if (info.si_signo != control_signal) return false;
   // Another sender can use this code only by taking pains, and gains a look at an empty queue. The
-  // stand-by timer has SI_TIMER. What the kernel had no room for arrives as if sent by nobody.
-  return info.si_code == control_code || info.si_code == preempt_code ||
-         (info.si_code == SI_TIMER && info.si_value.sival_ptr == &instance) ||
+  // stand-by timer has SI_TIMER, the scheduler SI_QUEUE, which qemu-user lets through. What the
+  // kernel had no room for arrives as if sent by nobody.
+  return info.si_code == control_code ||
+         ((info.si_code == SI_TIMER || info.si_code == SI_QUEUE) &&
+          info.si_value.sival_ptr == &instance) ||
          (info.si_code == SI_USER && info.si_pid == 0 && info.si_uid == 0);
 }
 

@@ -11,6 +11,10 @@
 #include <random>
 #include <string>
 
+#if defined(__aarch64__)
+#include "support/spin_registers_arm64.hpp"
+#endif
+
 namespace sigrun::test {
 
 #if defined(__x86_64__)
