@@ -79,11 +79,30 @@ def check_frames(path):
         yield f"the frame says where {register} is", f"({register[1:]}) at cfa-" in rules
     yield "the frame is found by rbp, since rsp is realigned", "def_cfa_register: r6" in rules
     # An S augmentation would make unwinders take the trampoline itself for the kernel's frame.
-    yield "the trampoline is not marked as a signal frame", not re.search(
-        r'Augmentation:\s+"\w*S', frames)
-    # With an entry of its own the restorer would be unwound by it, not by the bytes.
-    yield "the restorer has no call frame information", not any(
-        first <= symbols[RESTORER] < last for first, (last, _) in spans.items())
+    marked = {name: re.search(rf'{cie} \S+ \S+ CIE\n(?:  .*\n)*?  Augmentation:\s+"\w*S', frames)
+              for name, cie in cies_of(frames, symbols).items()}
+    yield "the trampoline is not marked as a signal frame", not marked[TRAMPOLINE]
+    # Looked up is the byte before a return address, which is the nop.
+    first, (last, rules) = next((first, span) for first, span in spans.items()
+                                if first <= symbols[RESTORER] < span[0])
+    yield "the restorer's table begins with the nop", first == symbols[RESTORER] - 1
+    yield "the restorer is marked as a signal frame", marked[RESTORER]
+    # struct ucontext: 40 bytes, then gregs in the order of sys/ucontext.h.
+    order = (8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16)
+    found = {int(register): int(offset) for register, offset in re.findall(
+        r"DW_CFA_expression: r(\d+) \(\w+\) \(DW_OP_breg7 \(rsp\): (\d+)\)", rules)}
+    yield "it says where the kernel has saved each register", found == {
+        register: 40 + 8 * place for place, register in enumerate(order)}
+
+
+def cies_of(frames, symbols):
+    """Which CIE describes the code of each symbol."""
+    found = {}
+    for cie, first, last in re.findall(r"FDE cie=(\S+) pc=([0-9a-f]+)\.\.([0-9a-f]+)", frames):
+        for name, at in symbols.items():
+            if int(first, 16) <= at < int(last, 16):
+                found[name] = cie
+    return found
 
 
 def check_relocations(path):
