@@ -2,7 +2,10 @@
 #
 # Run by gdb (-batch -x preempt_gdb.py preempt_target): looks out of the handler, out of the
 # injected call, and out of the injected frame after each of its instructions. Frames must be those
-# that the program's own walkers saw, and registers those of the interrupted code.
+# that the program's own walkers saw, and registers those of the interrupted code. With
+# SIGRUN_GDB_REMOTE=SOCKET the program waits there, run by qemu (tests/arm64/run).
+import os
+
 import gdb
 
 for setting in ("pagination off", "confirm off", "debuginfod enabled off"):
@@ -11,6 +14,17 @@ gdb.execute("handle SIGURG nostop noprint pass", to_string=True)
 
 AMD64 = {"rbx": 101, "rbp": 102, "r12": 103, "r15": 104, "r8": 105, "r9": 106}
 ARM64 = {"x19": 101, "x28": 102}
+
+
+def amd64():
+    return "x86-64" in gdb.selected_inferior().architecture().name()
+
+
+def start():
+    remote = os.environ.get("SIGRUN_GDB_REMOTE")
+    if remote:
+        gdb.execute(f"target remote {remote}", to_string=True)
+    gdb.execute("continue" if remote else "run", to_string=True)
 
 
 def walk():
@@ -33,11 +47,10 @@ def check_interrupted(frames, where):
     """Registers, stack and callers of interrupted_code() as seen from further in."""
     at = names(frames).index("interrupted_code")
     frame = frames[at]
-    amd64 = "x86-64" in gdb.selected_inferior().architecture().name()
-    for register, value in (AMD64 if amd64 else ARM64).items():
+    for register, value in (AMD64 if amd64() else ARM64).items():
         seen = int(frame.read_register(register))
         assert seen == value, f"{where}: {register} is {seen}, not {value}"
-    sp = int(frame.read_register("rsp" if amd64 else "sp")) % 2**64
+    sp = int(frame.read_register("rsp" if amd64() else "sp")) % 2**64
     assert sp == number("interrupted_sp") % 2**64, f"{where}: the stack pointer is {sp:#x}"
     assert names(frames[at:]) == ["interrupted_code", "calls_interrupted_code",
                                   "goroutine_function", "sigrun_context_start"], \
@@ -62,7 +75,7 @@ def compare_with_program(place, base):
 
 def main():
     gdb.execute("break look_here", to_string=True)
-    gdb.execute("run", to_string=True)
+    start()
     frames = compare_with_program("in_handler", "sigrun_sighandler")
     at = check_interrupted(frames, "in the handler")
     assert names(frames)[at - 2] == "sigrun_sigtramp", "the trampoline stands between"
@@ -71,8 +84,11 @@ def main():
     gdb.execute("continue", to_string=True)
     frames = compare_with_program("in_injected_call", "sigrun_preempted")
     at = check_interrupted(frames, "in the injected call")
-    assert names(frames)[at - 1] == "sigrun_async_preempt", "the injected frame stands between"
-    assert frames[at - 1].type() == gdb.SIGTRAMP_FRAME, "and is no call"
+    assert frames[at - 1].type() == gdb.SIGTRAMP_FRAME, "what stands between is no call"
+    if not amd64():
+        gdb.execute("kill", to_string=True)
+        return
+    assert names(frames)[at - 1] == "sigrun_async_preempt", "but the injected frame"
 
     # Inside the injected frame, whose instructions all run on the interrupted stack.
     gdb.execute("delete", to_string=True)
