@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -50,6 +51,13 @@ inline std::vector<machine*> machines() {
   return all;
 }
 
+/// Between two looks at something. On a busy machine sched_yield(2) would wait for everybody's
+/// turn.
+inline void wait_a_moment() {
+  using namespace std::chrono_literals;
+  std::this_thread::sleep_for(20us);  // tidy: allow sleep, the condition is looked at again
+}
+
 /// Asks every M in turn, as soon as it has answered, until told to stop.
 class asker {
  public:
@@ -67,7 +75,7 @@ class asker {
       for (machine* m : machines()) {
         if (m->preempt.load() != preempt_state::asked) sched::ask(*m);
       }
-      std::this_thread::yield();
+      wait_a_moment();
     }
   }
   std::atomic<bool> over_{false};
@@ -96,7 +104,7 @@ class Preemption : public ::testing::Test {
   void TearDown() override {
     if (SIGRUN_TSAN) return;
     // A signal that is on its way is counted soon; one that is not would be missed for ever.
-    while (!books_balance()) std::this_thread::yield();
+    while (!books_balance()) wait_a_moment();
     alarm(0);
   }
 };

@@ -25,7 +25,7 @@ preempt_state ask_once(machine& m) {
   for (;;) {
     sched::ask(m);
     preempt_state answer = preempt_state::none;
-    while ((answer = m.preempt.load()) == preempt_state::asked) std::this_thread::yield();
+    while ((answer = m.preempt.load()) == preempt_state::asked) wait_a_moment();
     // sysmon may ask too, and g0 takes an answer away: then once more.
     if (answer != preempt_state::none) return answer;
   }
@@ -43,7 +43,7 @@ preempt_state answer_while(F f) {
     unlock_os_thread();
   });
   machine* m = nullptr;
-  while ((m = here.load()) == nullptr) std::this_thread::yield();
+  while ((m = here.load()) == nullptr) wait_a_moment();
   preempt_state answer = preempt_state::outside;
   while (answer == preempt_state::outside) answer = ask_once(*m);
   done = true;
@@ -61,8 +61,8 @@ TEST_F(Preemption, LeavesOtherCodeAlone) {
     unlock_os_thread();
   });
   machine* m = nullptr;
-  while ((m = here.load()) == nullptr) std::this_thread::yield();
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(ask_once(*m), preempt_state::outside);
+  while ((m = here.load()) == nullptr) wait_a_moment();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(ask_once(*m), preempt_state::outside);
   done = true;
   spinning.join();
 }
@@ -74,7 +74,7 @@ TEST_F(Preemption, StopsMarkedCode) {
   goroutine spinning = go([&] { spin_until(done); });
   {
     const asker asking;
-    while (injected() < before + 100) std::this_thread::yield();
+    while (injected() < before + 30) wait_a_moment();
   }
   done = true;
   spinning.join();
@@ -113,7 +113,7 @@ TEST_F(Preemption, LeavesG0Alone) {
   };
   go([&] { sched::timer_start(timer, sys::now_ns()); }).join();
   machine* m = nullptr;
-  while ((m = timer_on.load()) == nullptr) std::this_thread::yield();
+  while ((m = timer_on.load()) == nullptr) wait_a_moment();
   preempt_state answer = preempt_state::outside;
   while (answer == preempt_state::outside) answer = ask_once(*m);
   EXPECT_EQ(answer, preempt_state::in_runtime);
@@ -197,10 +197,10 @@ TEST_F(Preemption, WhoHasLostItsProcessorIsStoppedOnceBackInMarkedCode) {
     spin_unmarked_until(back);
     spin_until(done);
   });
-  while (sched::the_scheduler().handoffs.load() == handoffs) std::this_thread::yield();
+  while (sched::the_scheduler().handoffs.load() == handoffs) wait_a_moment();
   const std::uint64_t before = injected();
   back = true;
-  while (injected() == before) std::this_thread::yield();
+  while (injected() == before) wait_a_moment();
   done = true;
   spinning.join();
   waiting.join();
@@ -225,7 +225,7 @@ TEST_F(Preemption, IsNotDoneWhenNobodyAsked) {
       } else {
         spinning.emplace(go(spin));
       }
-      while (tid.load() == 0) std::this_thread::yield();
+      while (tid.load() == 0) wait_a_moment();
       for (int i = 0; i < 100; ++i) tgkill(getpid(), tid.load(), SIGURG);
       done = true;
       if (plain) {

@@ -17,14 +17,14 @@ TEST_F(Preemption, UsersMayHaveSigurgThemselves) {
   std::atomic<bool> done{false};
   goroutine spinning = go([&] { spin_until(done); });
   const auto goes_on = [] {
-    const std::uint64_t goal = injected() + 20;
-    while (injected() < goal) std::this_thread::yield();
+    const std::uint64_t goal = injected() + 5;
+    while (injected() < goal) wait_a_moment();
   };
   {
     const asker asking;
     for (int round = 0; round < 3; ++round) {
       notify(urgent, SIGURG);
-      for (int i = 0; i < 20; ++i) {
+      for (int i = 0; i < 10; ++i) {
         kill(getpid(), SIGURG);
         const auto event = urgent.recv();
         ASSERT_TRUE(event);

@@ -35,7 +35,7 @@ std::uint64_t wished_preemptions() {
 class patterns {
  public:
   explicit patterns(std::uint64_t preemptions) : goal_(injected() + preemptions) {
-    alarm(static_cast<unsigned>(100 + preemptions / 2000));
+    alarm(static_cast<unsigned>(100 + preemptions / 500));
   }
   std::string run() {
     const std::uint64_t first_seed = from_environment("SIGRUN_TEST_SEED", 1);
@@ -99,7 +99,7 @@ TEST_F(Preemption, OtherSignalsMayComeAtAnyMoment) {
   std::thread sending([&] {
     for (int i = 0; !over.load(); ++i) {
       for (machine* m : machines()) tgkill(getpid(), m->tid, i % 2 == 0 ? SIGUSR1 : SIGUSR2);
-      std::this_thread::yield();
+      wait_a_moment();
     }
   });
   EXPECT_EQ(patterns(wished_preemptions() / 10).run(), "");
@@ -116,7 +116,7 @@ SIGRUN_PREEMPTIBLE void spin_a_little() {
 [[gnu::noinline]] int get_errno() { return errno; }
 
 TEST_F(Preemption, ErrnoAndTheExceptionBeingHandledTravelAlong) {
-  const std::uint64_t goal = injected() + 200;
+  const std::uint64_t goal = injected() + 100;
   std::atomic<bool> over{false};
   std::atomic<int> wrong{0};
   std::vector<goroutine> all;
@@ -142,7 +142,7 @@ TEST_F(Preemption, ErrnoAndTheExceptionBeingHandledTravelAlong) {
   }
   {
     const asker asking;
-    while (injected() < goal) std::this_thread::yield();
+    while (injected() < goal) wait_a_moment();
     over = true;
     for (goroutine& one : all) one.join();
   }
@@ -193,7 +193,7 @@ TEST_F(Preemption, FloatingPointModesStayWithTheirGoroutine) {
   all.push_back(go(watch));
   {
     const asker asking;
-    while (injected() < goal) std::this_thread::yield();
+    while (injected() < goal) wait_a_moment();
     done = true;
     for (goroutine& one : all) one.join();
   }
@@ -215,7 +215,7 @@ TEST_F(Preemption, AMarkedGoroutineMayLeaveByAnException) {
   goroutine one = go([&] { thrower::run(done, 10); });
   {
     const asker asking;
-    while (injected() < before + 10) std::this_thread::yield();
+    while (injected() < before + 10) wait_a_moment();
     done = true;
     EXPECT_THROW(one.join(), std::runtime_error);
   }
