@@ -2,7 +2,8 @@
 //
 // bench_http hello PROCS: answers "hello". Says "ready PORT".
 // bench_http stop: holds its requests until SIGTERM, lets their handlers end 50 ms later, says when
-// the last one did ("ended NANOSECONDS" of CLOCK_MONOTONIC), and exits as soon as it is drained.
+// the last one did and when all was drained ("ended NANOSECONDS", "drained NANOSECONDS" of
+// CLOCK_MONOTONIC), and exits at once.
 #include "page.hpp"
 
 #include <sigrun/go.hpp>
@@ -57,7 +58,9 @@ int stop() {
   sigrun::sleep_for(std::chrono::milliseconds(50));
   hold.done();
   server.shutdown(std::chrono::seconds(10));
-  std::printf("ended %lld\n", static_cast<long long>(ended.load()));
+  const std::int64_t drained = bench::now();
+  std::printf("ended %lld\ndrained %lld\n", static_cast<long long>(ended.load()),
+              static_cast<long long>(drained));
   std::fflush(stdout);
   return 0;
 }

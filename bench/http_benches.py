@@ -33,5 +33,5 @@ BENCHES = (
           (stop("sigrun", "ours", "bench_http", "stop"),
            stop("Go", "peer", "peer_go_http", "stop")),
           (Check("sigrun", "exit_ns", 2_000_000),),
-          ("exit_ns", "exit_p99_ns"), rounds=5),
+          ("exit_ns", "exit_p99_ns", "drain_ns"), rounds=5),
 )

@@ -3,8 +3,9 @@
 // bench_http_stop ROUNDS SERVER [ARG...]
 //
 // Starts SERVER, has 100 requests under way on as many connections, sends SIGTERM, and waits for
-// the end of the process. Prints how long that came after the end of the last handler, which the
-// server tells in its last line, "ended NANOSECONDS".
+// the end of the process. Prints how long that came after the end of the last handler, and how much
+// of it went by until the server had drained; the server tells both times in its last lines, "ended
+// NANOSECONDS" and "drained NANOSECONDS".
 #include "child.hpp"
 #include "samples.hpp"
 
@@ -37,7 +38,11 @@ int ask(int port) {
   return fd;
 }
 
-double one_round(char** server_command) {
+struct times {
+  double drain, exit;
+};
+
+times one_round(char** server_command) {
   bench::child server(server_command);
   std::vector<int> fds;
   for (int i = 0; i < connections; ++i) fds.push_back(ask(server.number()));
@@ -45,17 +50,18 @@ double one_round(char** server_command) {
   kill(server.pid(), SIGTERM);
   const std::int64_t end = server.wait();
   const std::int64_t ended = server.said("ended");
+  const std::int64_t drained = server.said("drained");
   int answered = 0;
   for (const int fd : fds) {
     char answer[512];
     answered += read(fd, answer, sizeof answer) > 0 ? 1 : 0;
     close(fd);
   }
-  if (answered != connections || ended == 0) {
+  if (answered != connections || ended == 0 || drained == 0) {
     std::fprintf(stderr, "bench_http_stop: %d of %d answered\n", answered, connections);
     std::exit(1);
   }
-  return static_cast<double>(end - ended);
+  return {static_cast<double>(drained - ended), static_cast<double>(end - ended)};
 }
 
 }  // namespace
@@ -66,9 +72,14 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s ROUNDS SERVER [ARG...]\n", argv[0]);
     return 2;
   }
-  std::vector<double> took;
-  for (int i = 0; i < rounds; ++i) took.push_back(one_round(argv + 2));
+  std::vector<double> drain, exit;
+  for (int i = 0; i < rounds; ++i) {
+    const times took = one_round(argv + 2);
+    drain.push_back(took.drain);
+    exit.push_back(took.exit);
+  }
   bench::report report;
-  report.samples("exit", took);
+  report.samples("drain", drain);
+  report.samples("exit", exit);
   report.print();
 }

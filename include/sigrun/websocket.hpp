@@ -74,7 +74,8 @@ class websocket {
 
   /// Waits for a whole message; nothing when the conversation is over, see reason(). Answers pings
   /// and closes by itself. A peer that breaks the protocol is told so and closed: 1002, 1007 for
-  /// text that is no UTF-8, 1009. Throws std::system_error when the connection broke.
+  /// text that is no UTF-8, 1009. Throws std::system_error when the connection broke before anybody
+  /// had said close().
   std::optional<message> read();
 
   /// Sends a message. Throws std::system_error: broken_pipe after close(), timed_out, what the

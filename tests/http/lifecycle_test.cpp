@@ -59,11 +59,12 @@ TEST_F(http_lifecycle_test, nobody_is_accepted_any_more) {
   server& s = start(hello);
   s.close_listeners();
   std::error_code error;
-  until([&] {  // the listener's end is that of its last operation
+  // The listener's end is that of its last operation; who comes just then is accepted by the kernel
+  // and reset.
+  until([&] {
     net::tcp_stream::connect(at_, {}, error);
-    return bool(error);
+    return error == std::errc::connection_refused;
   });
-  EXPECT_EQ(error, std::errc::connection_refused);
   EXPECT_THROW(s.listen({net::ip_address::loopback_v4(), 0}), std::logic_error);
   EXPECT_TRUE(s.listeners().empty());
 }
@@ -108,6 +109,28 @@ TEST_F(http_lifecycle_test, it_may_be_served_for_the_last_time_instead) {
   EXPECT_EQ(r.status, 200);
   EXPECT_EQ(r.field("connection"), "close");
   EXPECT_TRUE(w.ended());
+  EXPECT_TRUE(s.wait_drained_for(20s));
+}
+
+TEST_F(http_lifecycle_test, a_connection_that_was_promised_to_be_kept_is_kept_for_one_more) {
+  chan<int> answered(1);
+  chan<int> go_on(1);
+  server& s = start([&](request& q, response& p) {
+    p.text("served\n");
+    if (q.path() != "/first") return;
+    answered.send(1);
+    go_on.recv();
+  });
+  wire w = connect();
+  w.send(get("/first"));
+  EXPECT_EQ(w.read().field("connection"), "") << "its head is out before anybody refuses";
+  answered.recv();
+  s.refuse({.serve = true, .idle_grace = 20s});
+  w.send(get("/second"));
+  go_on.send(1);
+  const reply r = w.read();
+  EXPECT_EQ(r.body, "served\n");
+  EXPECT_EQ(r.field("connection"), "close");
   EXPECT_TRUE(s.wait_drained_for(20s));
 }
 

@@ -57,5 +57,7 @@ func main() {
 		close(hold)
 	}()
 	server.Shutdown(context.Background())
+	drained := nanotime()
 	fmt.Println("ended", atomic.LoadInt64(&ended))
+	fmt.Println("drained", drained)
 }
