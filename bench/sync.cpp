@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// bench_sync BENCH PROCS: select4 and mutex through the public API, as peers/go_sched has them.
+// bench_sync BENCH PROCS: select4, mutex and reload through the public API, as peers/go_sched has
+// them.
 #include "samples.hpp"
 
+#include <sigrun/atomic_value.hpp>
 #include <sigrun/chan.hpp>
 #include <sigrun/go.hpp>
 #include <sigrun/select.hpp>
 #include <sigrun/sync.hpp>
 
+#include <atomic>
 #include <cstdlib>
 #include <string_view>
 #include <vector>
@@ -72,6 +75,35 @@ void mutex(bench::report& report) {
                  }));
 }
 
+// What a reader of a configuration pays: alone, and as many at once as there are
+// processors.
+void reload(bench::report& report) {
+  struct config {
+    long a;
+    long b;
+  };
+  sigrun::atomic_value<config> current(config{1, 2});
+  std::atomic<long> kept{0};
+  const auto read_often = [&](long n) {
+    long sum = 0;
+    for (long i = 0; i < n; ++i) {
+      const auto now = current.load();
+      sum += now->a + now->b;
+    }
+    kept += sum;
+  };
+  const auto all_at_once = [&](long n) {
+    std::vector<sigrun::goroutine> all;
+    for (int i = 0; i < sigrun::max_procs(); ++i) {
+      all.push_back(sigrun::go([&, n] { read_often(n); }));
+    }
+    for (auto& g : all) g.join();
+  };
+  report.samples("load", bench::per_operation(300, 200'000, read_often));
+  report.samples("together", bench::per_operation(100, 2'000'000, all_at_once));
+  if (kept == 0) std::abort();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -84,8 +116,10 @@ int main(int argc, char** argv) {
       blocking_select(report);
     } else if (what == "mutex") {
       mutex(report);
+    } else if (what == "reload") {
+      reload(report);
     } else {
-      std::fprintf(stderr, "usage: %s select4|mutex PROCS\n", argv[0]);
+      std::fprintf(stderr, "usage: %s select4|mutex|reload PROCS\n", argv[0]);
       return 2;
     }
     report.print();

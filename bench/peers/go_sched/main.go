@@ -60,6 +60,7 @@ func argument(index int) int {
 func main() {
 	benches := map[string]func(){
 		"yield": yield, "spawn_join": spawnJoin, "chan": channel, "select4": select4, "mutex": mutex,
+		"reload": reload,
 		"idle_memory": func() { idleMemory(argument(3)) }, "timer": timer, "preempt": preempt,
 		"idle": idle, "echo": echo,
 	}

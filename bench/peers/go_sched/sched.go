@@ -5,6 +5,7 @@ package main
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // yields has `count` goroutines do nothing but yield, of which the first reads the clock. Switches
@@ -126,6 +127,34 @@ func select4() {
 			four[i&3] <- i
 			<-back
 		}
+	}))
+}
+
+type config struct{ a, b int }
+
+func reload() {
+	var current atomic.Value
+	current.Store(&config{1, 2})
+	var kept int64
+	readOften := func(n int) {
+		sum := 0
+		for i := 0; i < n; i++ {
+			now := current.Load().(*config)
+			sum += now.a + now.b
+		}
+		atomic.AddInt64(&kept, int64(sum))
+	}
+	samples("load", perOperation(300, 200000, readOften))
+	samples("together", perOperation(100, 2000000, func(n int) {
+		var all sync.WaitGroup
+		all.Add(runtime.GOMAXPROCS(0))
+		for i := 0; i < runtime.GOMAXPROCS(0); i++ {
+			go func() {
+				readOften(n)
+				all.Done()
+			}()
+		}
+		all.Wait()
 	}))
 }
 
