@@ -228,6 +228,7 @@ TEST_F(http_body_test, a_reset_reaches_the_handler_as_an_error_and_nobody_else) 
   EXPECT_TRUE(gone.recv());
   EXPECT_EQ(ask(get("/")).status, 200);
   EXPECT_EQ(s.statistics().handler_failures, 0u) << "it is the client's";
+  stop();
 }
 
 TEST_F(http_body_test, a_handler_can_see_that_its_client_is_gone) {
@@ -246,6 +247,7 @@ TEST_F(http_body_test, a_handler_can_see_that_its_client_is_gone) {
   w.stream().close();
   closed.send(1);
   until([&] { return closed.size() == 1; });
+  stop();
 }
 
 TEST_F(http_body_test, requests_in_a_row_are_answered_in_order) {
@@ -299,6 +301,7 @@ TEST_F(http_body_test, what_is_flushed_arrives_before_the_end) {
     go_on.send(1);
   }
   EXPECT_EQ(w.take(5), "0\r\n\r\n");
+  stop();
 }
 
 TEST_F(http_body_test, head_has_the_fields_of_get_and_no_body) {

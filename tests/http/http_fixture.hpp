@@ -161,10 +161,11 @@ class http_test : public ::testing::Test {
     alarm(100);
   }
   ~http_test() override {
-    server_.reset();
     guard_.reset();
     alarm(0);
   }
+  /// Handlers may use members of the test's own fixture, which go before ours.
+  void TearDown() override { server_.reset(); }
 
   /// A server on a port of its own.
   server& start(handler h, server_options options = {}, const listen_options& listening = {}) {
@@ -188,7 +189,13 @@ class http_test : public ::testing::Test {
            " HTTP/1.1\r\nHost: test\r\nContent-Length: " + std::to_string(body.size()) +
            "\r\n\r\n" + std::string(body);
   }
+  /// For tests whose handlers use what lives in the test's body.
   void stop() { server_.reset(); }
+  /// Of the connection that is so many from the oldest; empty when there are fewer.
+  std::string state_of(std::size_t which) {
+    const auto all = server_->connections();
+    return which < all.size() ? all[which].state : std::string();
+  }
 
   std::unique_ptr<server> server_;
   net::endpoint at_;

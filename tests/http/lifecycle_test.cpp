@@ -21,7 +21,7 @@ TEST_F(http_lifecycle_test, an_idle_connection_is_closed_and_the_drain_ends) {
   wire w = connect();
   w.send(get("/"));
   EXPECT_EQ(w.read().body, "hello\n");
-  until([&] { return s.connections().at(0).state == "idle"; });
+  until([&] { return state_of(0) == "idle"; });
   s.refuse();
   EXPECT_TRUE(w.ended());
   EXPECT_TRUE(s.wait_drained_for(20s));
@@ -84,7 +84,7 @@ TEST_F(http_lifecycle_test, a_request_on_an_open_connection_is_answered_503) {
   entered.recv();
   wire half = connect();
   half.send("GET / HTTP/1.1\r\n");
-  until([&] { return s.connections().at(1).state == "head"; });
+  until([&] { return state_of(1) == "head"; });
   s.refuse();
   half.send("Host: test\r\n\r\n");
   const reply r = half.read();
@@ -101,7 +101,7 @@ TEST_F(http_lifecycle_test, it_may_be_served_for_the_last_time_instead) {
   wire w = connect();
   w.send(get("/"));
   EXPECT_EQ(w.read().status, 200);
-  until([&] { return s.connections().at(0).state == "idle"; });
+  until([&] { return state_of(0) == "idle"; });
   s.refuse({.serve = true, .idle_grace = 20s});
   EXPECT_FALSE(s.wait_drained(std::chrono::steady_clock::now()));
   w.send(get("/"));

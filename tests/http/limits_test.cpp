@@ -107,6 +107,7 @@ TEST_F(http_limits_test, a_handler_that_takes_its_time_costs_the_client_none) {
   select_for(300ms, recv_case(never));  // longer than each limit
   go_on.send(1);
   EXPECT_EQ(w.read().body, "hello");
+  stop();
 }
 
 TEST_F(http_limits_test, a_client_that_does_not_read_is_given_up) {
@@ -187,7 +188,7 @@ TEST_F(http_limits_test, without_descriptors_idle_connections_go_and_others_wait
   wire idle = connect();
   idle.send(get("/"));
   EXPECT_EQ(idle.read().status, 200);
-  until([&] { return s.connections().at(0).state == "idle"; });
+  until([&] { return state_of(0) == "idle"; });
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
   // Every descriptor is taken but one, and that is the client's.

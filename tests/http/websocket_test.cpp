@@ -20,10 +20,10 @@ class http_websocket_test : public http_test {
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
   server& start_echo(websocket_options options = {}) {
-    return start([this, options](request& q, response& p) {
+    return start([over = ended, options](request& q, response& p) {
       websocket ws = websocket::accept(q, p, options);
       while (auto message = ws.read()) ws.write(message->kind, message->data);
-      ended.send(ws.reason());
+      over.send(ws.reason());
     });
   }
   wire raw() {
@@ -202,6 +202,7 @@ TEST_F(http_websocket_test, a_connection_that_breaks_is_an_error) {
   });
   raw();
   EXPECT_EQ(*broke.recv(), std::errc::connection_reset);
+  stop();
 }
 
 TEST_F(http_websocket_test, a_peer_that_is_silent_is_asked_and_then_given_up) {
@@ -220,6 +221,7 @@ TEST_F(http_websocket_test, a_peer_that_is_silent_is_asked_and_then_given_up) {
   w.send(frame(0x8a, ""));
   EXPECT_EQ(next(w), std::pair(0x89, ""s)) << "it has answered, and is asked again";
   EXPECT_EQ(*broke.recv(), std::errc::timed_out);
+  stop();
 }
 
 TEST_F(http_websocket_test, a_refusing_server_says_goodbye_with_1001) {
