@@ -38,7 +38,7 @@ struct counting_iterator {
     return a.at == b.at;
   }
   friend bool operator!=(const counting_iterator& a, const counting_iterator& b) {
-    return a.at != b.at;
+    return !(a == b);
   }
 };
 
