@@ -4,12 +4,22 @@
 // of them changes its own.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace sigrun::go_detail {
+
+/// How a set begins: its text, "key=value key=value", for who reads it beside us and by the
+/// kernel's help (process_vm_readv(2)), because it may be gone.
+struct label_head {
+  std::atomic<int> users{1};
+  std::uint32_t text_size = 0;
+  const char* text = nullptr;
+};
 
 using label_list = std::vector<std::pair<std::string, std::string>>;
 

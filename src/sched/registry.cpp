@@ -22,7 +22,7 @@ bool g_registry::add(g* gp) noexcept {
   } else {
     if (slot / chunk_size == chunks_max) return false;
     std::uintptr_t*& chunk = chunks_[slot / chunk_size];
-    if (chunk == nullptr) chunk = new (std::nothrow) std::uintptr_t[chunk_size];
+    if (chunk == nullptr) chunk = new (std::nothrow) std::uintptr_t[chunk_size]();
     if (chunk == nullptr) return false;
     ++used_;
   }

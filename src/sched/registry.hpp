@@ -25,6 +25,19 @@ class g_registry {
   void change(g* gp, void (*how)(g*, void*), void* arg);
   void for_each(void (*visit)(const g*, void*), void* arg);
 
+  /// Without the lock, for dumps: the number of slots, and the G of one, alive or not; nullptr for
+  /// none. Chunks stay, so it is safe beside add() and remove(), in a handler too.
+  SIGRUN_SIGNAL_SAFE std::uint32_t slots() const noexcept {
+    return __atomic_load_n(&used_, __ATOMIC_ACQUIRE);
+  }
+  SIGRUN_SIGNAL_SAFE const g* peek(std::uint32_t slot) const noexcept {
+    const std::uintptr_t* const chunk =
+        __atomic_load_n(&chunks_[slot / chunk_size], __ATOMIC_ACQUIRE);
+    if (chunk == nullptr) return nullptr;
+    const std::uintptr_t word = __atomic_load_n(&chunk[slot % chunk_size], __ATOMIC_ACQUIRE);
+    return (word & 1) != 0 ? nullptr : reinterpret_cast<const g*>(word);
+  }
+
  private:
   std::uintptr_t& at(std::uint32_t slot) noexcept {
     return chunks_[slot / chunk_size][slot % chunk_size];

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What SIGQUIT writes while nobody subscribes to it: what the runtime knows, one write(2) a line,
-// nothing allocated.
+// What SIGQUIT writes while nobody subscribes to it: what the runtime knows, and every goroutine;
+// nothing is allocated.
 #include "base/text.hpp"
+#include "report/goroutines.hpp"
 #include "signal/runtime.hpp"
 #include "sys/file.hpp"
 
@@ -19,7 +20,7 @@ void line(std::string_view name, std::uint64_t number) noexcept {
 
 }  // namespace
 
-void write_dump() noexcept {
+void write_dump(const ucontext_t& context) noexcept {
   const sigsafe::intake& in = sigsafe::the_intake();
   base::text_buffer<128> head;
   head.add("SIGQUIT: quit\nsigrun: process ").add(in.pid).add(", signals subscribed:\n");
@@ -39,6 +40,8 @@ void write_dump() noexcept {
   line("held back", in.count.held_back.load());
   line("unclaimed", in.count.unclaimed.load());
   line("queue high water", in.count.queue_high_water.load());
+  sys::write(2, "\n");
+  report::write_goroutines_from_handler(2, context);
 }
 
 }  // namespace sigrun::signal

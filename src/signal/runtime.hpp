@@ -124,6 +124,6 @@ class runtime final : dispatcher, detail::chan_hook {
 };
 
 /// What SIGQUIT writes before the process dies of it. Signal-safe.
-void write_dump() noexcept;
+void write_dump(const ucontext_t& context) noexcept;
 
 }  // namespace sigrun::signal

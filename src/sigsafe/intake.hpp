@@ -77,7 +77,8 @@ struct intake {
   /// Number of requests in phase held_back; the dispatcher looks when the queue is empty.
   std::atomic<std::uint32_t> held_back_count{0};
   counters count{};
-  void (*dump)() noexcept = nullptr;  // what SIGQUIT writes; set once, signal-safe
+  /// What SIGQUIT writes; set once, signal-safe.
+  void (*dump)(const ucontext_t& context) noexcept = nullptr;
   /// Says on stderr what it knows of a fault, if it was a goroutine's stack that ended: true then.
   /// Set once by the scheduler, which installs our handler for SIGSEGV; signal-safe.
   std::atomic<bool (*)(const siginfo_t& info, const ucontext_t& context) noexcept> stack_overflow{
@@ -85,6 +86,8 @@ struct intake {
   /// Asked for every control signal: has the scheduler wished that the interrupted goroutine stop,
   /// and may it, here? Then the context is edited. Set once by the scheduler; signal-safe.
   std::atomic<void (*)(siginfo_t& info, ucontext_t& context) noexcept> preempt{nullptr};
+  /// Asked for every control signal too: does somebody want the stack that was interrupted here?
+  std::atomic<void (*)(const ucontext_t& context) noexcept> stack_wanted{nullptr};
 };
 
 SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;

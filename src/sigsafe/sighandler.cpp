@@ -205,7 +205,7 @@ void unsubscribed(int signo, siginfo_t* info, void* context, const void* stack_p
     return;
   }
   if (signo == SIGQUIT && in.quit_dumps.load()) {
-    if (in.dump != nullptr) in.dump();
+    if (in.dump != nullptr) in.dump(*static_cast<ucontext_t*>(context));
     die_by(signo, info);
   }
   if (signo == SIGPIPE && in.pipe_by_fd.load()) {
@@ -293,6 +293,7 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
   // RLIMIT_SIGPENDING is used up: whatever SIGURG comes does its work too.
   if (signo == control_signal) {
     control_arrived(*context);
+    if (const auto wanted = in.stack_wanted.load()) wanted(*context);
     if (const auto preempt = in.preempt.load()) preempt(*info, *context);
   }
   if (is_control(*info)) {

@@ -35,27 +35,6 @@ void own_path(module_view& to) noexcept {
   to.path[sys::failed(size) ? 0 : size] = '\0';
 }
 
-// A note is name size, descriptor size, type, name, descriptor, each padded to four bytes.
-void read_build_id(module_view& to, const char* notes, std::size_t size) noexcept {
-  constexpr std::size_t head = 12;
-  for (std::size_t at = 0; at + head <= size;) {
-    std::uint32_t words[3];
-    __builtin_memcpy(words, notes + at, head);
-    const std::size_t name = (std::size_t{words[0]} + 3) & ~std::size_t{3};
-    const std::size_t desc = (std::size_t{words[1]} + 3) & ~std::size_t{3};
-    if (name > size - at - head || desc > size - at - head - name) return;
-    const char* const text = notes + at + head;
-    const bool gnu = words[0] == 4 && text[0] == 'G' && text[1] == 'N' && text[2] == 'U';
-    if (gnu && words[2] == NT_GNU_BUILD_ID) {
-      to.build_id_size =
-          static_cast<std::uint8_t>(words[1] < sizeof to.build_id ? words[1] : sizeof to.build_id);
-      __builtin_memcpy(to.build_id, text + name, to.build_id_size);
-      return;
-    }
-    at += head + name + desc;
-  }
-}
-
 int add_row(dl_phdr_info* info, std::size_t, void* arg) noexcept {
   auto& to = *static_cast<table*>(arg);
   if (to.count == modules_max) return 1;
@@ -114,6 +93,27 @@ bool find_by_loader(std::uint64_t pc, module_view& out) noexcept {
 }
 
 }  // namespace
+
+// A note is name size, descriptor size, type, name, descriptor, each padded to four bytes.
+void read_build_id(module_view& to, const char* notes, std::size_t size) noexcept {
+  constexpr std::size_t head = 12;
+  for (std::size_t at = 0; at + head <= size;) {
+    std::uint32_t words[3];
+    __builtin_memcpy(words, notes + at, head);
+    const std::size_t name = (std::size_t{words[0]} + 3) & ~std::size_t{3};
+    const std::size_t desc = (std::size_t{words[1]} + 3) & ~std::size_t{3};
+    if (name > size - at - head || desc > size - at - head - name) return;
+    const char* const text = notes + at + head;
+    const bool gnu = words[0] == 4 && text[0] == 'G' && text[1] == 'N' && text[2] == 'U';
+    if (gnu && words[2] == NT_GNU_BUILD_ID) {
+      to.build_id_size =
+          static_cast<std::uint8_t>(words[1] < sizeof to.build_id ? words[1] : sizeof to.build_id);
+      __builtin_memcpy(to.build_id, text + name, to.build_id_size);
+      return;
+    }
+    at += head + name + desc;
+  }
+}
 
 void refresh_modules() noexcept {
   if (refreshing.exchange(true)) return;

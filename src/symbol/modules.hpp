@@ -48,6 +48,10 @@ void refresh_modules() noexcept;
 /// Copies the row of the image that holds `pc`; false when there is none.
 SIGRUN_SIGNAL_SAFE bool find_module(std::uint64_t pc, module_view& out) noexcept;
 
+/// Looks for the GNU build id among `size` bytes of ELF notes, and keeps it in `to`.
+SIGRUN_SIGNAL_SAFE void read_build_id(module_view& to, const char* notes,
+                                      std::size_t size) noexcept;
+
 /// Row `index` of the table; nullptr after the last one. In address order of loading.
 SIGRUN_SIGNAL_SAFE const module_view* module_at(std::size_t index) noexcept;
 

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What every goroutine is doing, with its stack, while the service goes on: docs/crash-reports.md.
+//
+//   std::fputs(sigrun::goroutine_stacks().c_str(), stderr);
+//
+//   goroutine 7 [chan receive, 2 minutes, name=parser]:
+//   parser::next(...)
+//           /usr/bin/server:0 +0x1f
+//   created by main(...) in goroutine 1
+//           …
+//
+// The form is that of Go's runtime (debug=2 of its goroutine profile), so readers of that, such as
+// panicparse, read this. Goroutines that run at the moment are shown too: their thread is asked by
+// a SIGURG, and walks its own stack in the handler.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+namespace sigrun {
+
+/// How much a dump may be.
+struct dump_options {
+  /// Goroutines beyond these are counted, not shown.
+  std::size_t goroutines_max = 100'000;
+  /// Stacks are no longer walked after this; at least a millisecond. A thread that does not answer
+  /// costs 50 ms of it.
+  std::chrono::nanoseconds time_max = std::chrono::seconds(5);
+  /// The scheduler's own frames too.
+  bool system = false;
+};
+
+/// The dump as text, the calling goroutine first. Any thread or goroutine; not in a handler. One at
+/// a time: others wait for up to `time_max` and then throw std::system_error (ETIMEDOUT).
+/// Throws std::bad_alloc.
+std::string goroutine_stacks(const dump_options& options = {});
+
+/// The same, written to a descriptor as it goes, nothing kept. ETIMEDOUT as above, and what
+/// write(2) said when not all could be written.
+void write_goroutine_stacks(int fd, const dump_options& options = {});
+
+}  // namespace sigrun
