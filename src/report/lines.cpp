@@ -21,7 +21,8 @@ bool is_runtime(std::string_view linkage) noexcept {
 
 std::string_view base_name(std::string_view path) noexcept {
   const std::size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? path : path.substr(slash + 1);
+  if (slash != std::string_view::npos) path.remove_prefix(slash + 1);
+  return path;
 }
 
 }  // namespace

@@ -107,10 +107,11 @@ void sink::flush() noexcept {
 void fd_target::write(void* arg, std::string_view text) noexcept {
   auto& self = *static_cast<fd_target*>(arg);
   const std::uint64_t room = self.limit - self.written;
-  const std::string_view beyond = text.size() > room ? text.substr(room) : std::string_view{};
-  text = text.substr(0, text.size() - beyond.size());
-  self.lost += beyond.size();
-  if (!beyond.empty() && self.error == 0) self.error = EFBIG;
+  if (text.size() > room) {
+    self.lost += text.size() - room;
+    if (self.error == 0) self.error = EFBIG;
+    text = text.substr(0, room);
+  }
   while (!text.empty()) {
     const long sent = sys::write(self.fd, text);
     if (sent > 0) {

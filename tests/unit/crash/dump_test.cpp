@@ -229,7 +229,7 @@ TEST(DumpTest, DumpsBesideABusyProgramAreWellFormed) {
       }
     }));
   }
-  goroutine inside = go([&stop] {
+  goroutine inside = go({.stack_size = 1 << 20}, [] {
     for (int i = 0; i < rounds; ++i) parse(goroutine_stacks());
   });
   for (int i = 0; i < rounds; ++i) {
