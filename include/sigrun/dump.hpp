@@ -15,9 +15,15 @@
 // a SIGURG, and walks its own stack in the handler.
 #pragma once
 
+#include <sigrun/signal.hpp>
+
+#include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <string>
+#include <thread>
 
 namespace sigrun {
 
@@ -40,5 +46,31 @@ std::string goroutine_stacks(const dump_options& options = {});
 /// The same, written to a descriptor as it goes, nothing kept. ETIMEDOUT as above, and what
 /// write(2) said when not all could be written.
 void write_goroutine_stacks(int fd, const dump_options& options = {});
+
+/// While it lives, the signal has the dump written to a descriptor, by a thread of its own, and the
+/// program goes on: for a service that hangs, `kill -USR2 PID`. Signals that come while a dump is
+/// written make one more. Dumps that could not be written in full are counted.
+class dump_on_signal {
+ public:
+  /// Throws what notify() throws, and std::system_error when there is no thread to be had.
+  explicit dump_on_signal(int signo = SIGUSR2, int fd = 2, const dump_options& options = {});
+  /// Waits for a dump that is being written.
+  ~dump_on_signal();
+  dump_on_signal(const dump_on_signal&) = delete;
+  dump_on_signal& operator=(const dump_on_signal&) = delete;
+
+  std::uint64_t written() const noexcept { return written_.load(); }
+  std::uint64_t failed() const noexcept { return failed_.load(); }
+
+ private:
+  void serve() noexcept;
+
+  const int fd_;
+  const dump_options options_;
+  signal_chan signals_;
+  std::atomic<std::uint64_t> written_{0};
+  std::atomic<std::uint64_t> failed_{0};
+  std::thread thread_;
+};
 
 }  // namespace sigrun

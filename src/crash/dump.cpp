@@ -80,4 +80,26 @@ void write_goroutine_stacks(int fd, const dump_options& options) {
   }
 }
 
+dump_on_signal::dump_on_signal(int signo, int fd, const dump_options& options)
+    : fd_(fd), options_(options), signals_(1) {
+  notify(signals_, {signo}, {.full = overflow::coalesce});
+  thread_ = std::thread([this] { serve(); });
+}
+
+dump_on_signal::~dump_on_signal() {
+  signals_.close();
+  thread_.join();
+}
+
+void dump_on_signal::serve() noexcept {
+  while (signals_.recv()) {
+    try {
+      write_goroutine_stacks(fd_, options_);
+      written_.fetch_add(1);
+    } catch (...) {
+      failed_.fetch_add(1);
+    }
+  }
+}
+
 }  // namespace sigrun

@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/lines.hpp"
 
+#include "report/symbolizer.hpp"
 #include "symbol/names.hpp"
 
 namespace sigrun::report {
 namespace {
 
 constexpr std::string_view runtime_names[] = {
-    "_ZN6sigrun5sched",  "_ZN6sigrun5fiber",         "_ZN6sigrun6detail7go_task",
-    "_ZN6sigrun6report", "sigrun_context_start",     "sigrun_call_on_stack",
-    "sigrun_preempted",  "sigrun_inject_preemption",
+    "_ZN6sigrun5sched",  "_ZN6sigrun5fiber",     "_ZN6sigrun6detail7go_task",
+    "_ZN6sigrun6report", "sigrun_context_start", "sigrun_call_on_stack",
+    "sigrun_preempted",
+};
+// The same in words, as the symbolizer has them.
+constexpr std::string_view runtime_words[] = {
+    "sigrun::sched::", "sigrun::fiber::",      "sigrun::detail::go_task", "sigrun::report::",
+    "sigrun::arch::",  "sigrun_context_start", "sigrun_preempted",        "sigrun_call_on_stack",
 };
 
-bool is_runtime(std::string_view linkage) noexcept {
-  for (const std::string_view name : runtime_names) {
-    if (linkage.substr(0, name.size()) == name) return true;
+template <std::size_t N>
+bool begins_with_one_of(std::string_view text, const std::string_view (&names)[N]) noexcept {
+  for (const std::string_view name : names) {
+    if (text.substr(0, name.size()) == name) return true;
   }
   return false;
 }
@@ -36,13 +43,22 @@ void resolve(const symbol::frame& at, frame_lines& out) noexcept {
     out.image = symbol::module_view{};
     return;
   }
+  if (const std::size_t count = learned(at.lookup(), out.lines); count != 0) {
+    out.count = count;
+    for (std::size_t i = 0; i < count; ++i) {
+      out.lines[i].runtime = begins_with_one_of(out.lines[i].function, runtime_words);
+    }
+    if (!out.lines[0].function.empty()) return;
+    out.count = 1;
+    line = code_line{};
+  }
   line.offset = at.pc - out.image.bias;
   symbol::function_name name;
   if (!symbol::find_function(out.image, at.lookup(), name)) return;
   line.function = name.linkage;
   line.offset = name.offset + (at.pc - at.lookup());
   line.linkage = true;
-  line.runtime = is_runtime(name.linkage);
+  line.runtime = begins_with_one_of(name.linkage, runtime_names);
 }
 
 void write_function(sink& out, const frame_lines& of, const code_line& line,

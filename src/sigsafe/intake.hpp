@@ -88,6 +88,14 @@ struct intake {
   std::atomic<void (*)(siginfo_t& info, ucontext_t& context) noexcept> preempt{nullptr};
   /// Asked for every control signal too: does somebody want the stack that was interrupted here?
   std::atomic<void (*)(const ucontext_t& context) noexcept> stack_wanted{nullptr};
+  /// Asked when nobody guards this fault, or a signal of `crash_signals` was sent and nobody wants
+  /// it: writes what is known. False: the process does not want it written. Set by install;
+  /// signal-safe.
+  std::atomic<bool (*)(int signo, const siginfo_t& info, const ucontext_t& context) noexcept> crash{
+      nullptr};
+  std::atomic<std::uint64_t> crash_signals{0};  // bit n-1
+  /// While that is under way: sees every signal first, and does not return from those that end it.
+  std::atomic<void (*)(int signo, const siginfo_t& info) noexcept> ending{nullptr};
 };
 
 SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;

@@ -189,6 +189,14 @@ bool original_is_owed(const sys::kernel_sigaction& original,
 #endif
 }
 
+// Writes a crash report, if the program wants one of this signal.
+bool crashes(int signo, const siginfo_t& info, const void* context) noexcept {
+  const intake& in = the_intake();
+  const auto report = in.crash.load();
+  return report != nullptr && signal_set{in.crash_signals.load()}.has(signo) &&
+         report(signo, info, *static_cast<const ucontext_t*>(context));
+}
+
 void unsubscribed(int signo, siginfo_t* info, void* context, const void* stack_pointer) noexcept {
   intake& in = the_intake();
   const sys::kernel_sigaction& original = in.original[signo];
@@ -213,6 +221,7 @@ void unsubscribed(int signo, siginfo_t* info, void* context, const void* stack_p
     return;
   }
   if (original.handler == sys::handler_ignore || signo == control_signal) return;
+  if (crashes(signo, *info, context)) die_by(signo, info);
   // Installed for stack overflows only, and somebody sent it.
   if (signo == SIGSEGV && in.stack_overflow.load() != nullptr) die_by(signo, info);
   if (is_ours(now)) {
@@ -257,6 +266,7 @@ void real_fault(int signo, siginfo_t* info, void* context) noexcept {
     call_original(signo, info, context);
     return;
   }
+  crashes(signo, *info, context);
   const sys::kernel_sigaction by_default{};
   sys::rt_sigaction(signo, &by_default, nullptr);
   // SIGTRAP and seccomp's SIGSYS do not come again by themselves.
@@ -277,6 +287,8 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
                "signal frame is corrupt or on the wrong stack; not resuming it");
   const int saved_errno = errno;
   intake& in = the_intake();
+  if (const auto ending = in.ending.load()) [[unlikely]]
+    ending(signo, *info);
   if (chained_back(info, stack_pointer)) return;  // our own call is under way, and does the rest
   // A thread that the runtime made never forks, so it need not ask: a system call saved.
   const thread_block* self = current_thread();

@@ -24,7 +24,7 @@ _sigrun() {
   local command=${COMP_WORDS[1]:-} words=
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    mapfile -t COMPREPLY < <(compgen -W 'run ps doctor send watch lab --help --version' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'run ps doctor send watch lab crash --help --version' -- "$cur")
     return
   fi
   case $prev in
@@ -47,6 +47,10 @@ _sigrun() {
     ps) words='--threads --all-signals --json --help' ;;
     doctor) words='--looks --interval --strict --json --help' ;;
     send) words='--value --tid --group --count --retry --wait --json --help' ;;
+    crash)
+      mapfile -t COMPREPLY < <(compgen -f -W '--diff --raw --json --help' -- "$cur")
+      return
+      ;;
     watch) words='--interval --count --json --help' ;;
     lab)
       words='loss --help'

@@ -212,6 +212,33 @@ TEST(DumpTest, ADescriptorThatTakesNothingIsAnError) {
   ::close(full);
 }
 
+TEST(DumpTest, ASignalHasItWrittenAndTheProgramGoesOn) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  chan<int> ch(0);
+  goroutine waiter = go({.name = "steady"}, [ch] { waits_for_a_value(ch); });
+  std::string text;
+  {
+    const dump_on_signal dumps(SIGUSR2, ends[1]);
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+      ASSERT_EQ(::kill(::getpid(), SIGUSR2), 0);
+      // The whole of it fits into the pipe.
+      while (dumps.written() < i) std::this_thread::yield();
+      char piece[65536];
+      const ssize_t size = ::read(ends[0], piece, sizeof piece);
+      ASSERT_GT(size, 0);
+      text.assign(piece, static_cast<std::size_t>(size));
+      EXPECT_NE(text.find("name=steady"), std::string::npos) << text;
+      parse(text);
+    }
+    EXPECT_EQ(dumps.failed(), 0U);
+  }
+  ch.send(1);
+  waiter.join();
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
 // Goroutines that start, block, wake and end all the time, while dumps are taken from a thread and
 // from a goroutine: nothing breaks, and each dump is well formed.
 TEST(DumpTest, DumpsBesideABusyProgramAreWellFormed) {

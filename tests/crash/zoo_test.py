@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The dying half of the crash zoo: each case ends by the signal that it must, with its siginfo, and
+leaves the report that it must.
+
+usage: zoo_test.py ZOO SYMBOLIZER|none [CASE...]
+
+The siginfo is seen by ptrace(2) at the last stop before the death.
+"""
+import ctypes
+import json
+import os
+import pathlib
+import re
+import signal
+import sys
+import tempfile
+import time
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+CONT, GETSIGINFO, SEIZE = 7, 0x4202, 0x4206
+TRACECLONE, TRACEFORK = 8, 2
+KERNEL, USER, TKILL = 0x80, 0, -6
+WALL = 0x40000000
+
+SEGV, BUS, FPE, ILL = signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL
+ABRT, TRAP, QUIT = signal.SIGABRT, signal.SIGTRAP, signal.SIGQUIT
+
+
+class Died:
+    """How a child died: status, siginfo of the last signal, stderr, the report if there is one."""
+
+    def __init__(self, zoo, case, symbolizer, environment):
+        with tempfile.TemporaryDirectory() as folder:
+            self.folder = pathlib.Path(folder) / "reports"
+            begun = time.monotonic()
+            self.run([zoo, case, str(self.folder), symbolizer], environment)
+            self.seconds = time.monotonic() - begun
+            self.names = sorted(os.listdir(self.folder)) if self.folder.exists() else []
+            self.reports = [json.loads((self.folder / name).read_text())
+                            for name in self.names if name.endswith(".json")]
+            self.modes = {(self.folder / name).stat().st_mode & 0o777 for name in self.names}
+
+    def run(self, arguments, environment):
+        out, into = os.pipe()
+        go, ready = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(into, 2)
+            os.read(go, 1)
+            os.closerange(3, 64)
+            os.execve(arguments[0], arguments, {**os.environ, **environment})
+        os.close(into)
+        libc.ptrace(SEIZE, pid, None, TRACECLONE)
+        os.write(ready, b"x")
+        os.close(ready)
+        os.close(go)
+        self.signo = self.code = self.address = None
+        self.status = self.trace(pid)
+        with os.fdopen(out, errors="replace") as file:
+            self.text = file.read()
+
+    def trace(self, pid):
+        while True:
+            tid, status = os.waitpid(-1, WALL)
+            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                if tid == pid:
+                    return status
+                continue
+            signo = os.WSTOPSIG(status)
+            if status >> 16:
+                signo = 0  # an event of ptrace's own
+            else:
+                info = (ctypes.c_int * 32)()
+                libc.ptrace(GETSIGINFO, tid, None, info)
+                if signo in (SEGV, BUS, FPE, ILL, ABRT, TRAP, QUIT):
+                    self.signo, self.code = info[0], info[2]
+                    self.address = (info[4] & 0xffffffff) | (info[5] & 0xffffffff) << 32
+            libc.ptrace(CONT, tid, None, signo)
+
+    def describe(self):
+        return (f"status {self.status:#x}, siginfo {self.signo} {self.code} {self.address}, "
+                f"{self.names}\n{self.text}")
+
+
+def functions(frames):
+    return [each["function"] for frame in frames for each in frame["symbols"]]
+
+
+def shows(frames, name):
+    return any(name in each for each in functions(frames))
+
+
+# case: (signal, si_code or None, si_addr or None, a function that must be seen, extra check)
+def thrown(kind, message):
+    def check(died, report):
+        assert report["reason"] == "exception", report["reason"]
+        assert report["exception"]["type"] == kind, report["exception"]["type"]
+        assert report["exception"]["message"] == message, report["exception"]["message"]
+        where = report["exception"]["thrown_at"]["frames"]
+        assert shows(where, "throws_"), functions(where)
+        assert kind in died.text
+    return check
+
+
+def others_are_there(died, report):
+    names = [each["name"] for each in report["goroutines"]]
+    assert names[0] == "victim", names
+    assert names.count("waiter") == 3 and "runner" in names and "main" in names, names
+    for each in report["goroutines"]:
+        if each["name"] == "waiter":
+            assert each["state"] == "chan receive", each
+            assert shows(each["frames"], "with_others_waiting"), functions(each["frames"])
+        if each["name"] == "runner":
+            assert each["state"] == "running" and each["frames"], each
+    assert re.search(r"goroutine \d+ \[chan receive.*name=waiter.*\]:", died.text)
+
+
+def overflow_is_said(died, report):
+    assert "stack overflow" in died.text
+    assert report["failed"]["more_frames"]
+
+
+def sender_is_known(died, report):
+    assert report["signal"]["code_name"] == "SI_USER" and report["signal"]["pid"] > 0, report
+
+
+CASES = {
+    "null_write": (SEGV, 1, 0, "writes_to", None),
+    "null_write_on_a_thread": (SEGV, 1, 0, "writes_to", None),
+    "wild": (SEGV, KERNEL, None, "writes_to", None),
+    "read_only": (SEGV, 2, None, "writes_to", None),
+    "truncated_file": (BUS, 2, None, "writes_to", None),
+    "divide": (FPE, 1, None, "divides", None),
+    "illegal": (ILL, None, None, "illegal", None),
+    "breakpoint": (TRAP, None, None, "breakpoint", None),
+    "calls_null": (SEGV, 1, 0, "calls_null", None),
+    "aborts": (ABRT, TKILL, None, "aborts", None),
+    "aborts_on_a_thread": (ABRT, TKILL, None, "aborts", None),
+    "terminates": (ABRT, TKILL, None, "terminates", None),
+    "throws": (ABRT, TKILL, None, None, thrown("std::runtime_error", 'no more "bread"\n')),
+    "throws_on_a_thread": (ABRT, TKILL, None, "throws_late",
+                           thrown("std::runtime_error", 'no more "bread"\n')),
+    "throws_a_number": (ABRT, TKILL, None, None, thrown("int", "")),
+    "breaks_noexcept": (ABRT, TKILL, None, None,
+                        thrown("std::runtime_error", 'no more "bread"\n')),
+    "overflows": (SEGV, None, None, "runs_deep", overflow_is_said),
+    "overflows_on_a_thread": (SEGV, None, None, "runs_deep", None),
+    "sends_itself": (SEGV, USER, None, None, sender_is_known),
+    "frees_twice": (ABRT, TKILL, None, "frees_twice", None),
+    "heap_is_rubbish": (SEGV, 1, 0, "writes_to", None),
+    "many_at_once": (SEGV, 1, 0, "writes_to", None),
+    "in_a_foreign_call": (SEGV, 1, 0, "in_a_foreign_call", None),
+    "with_others_waiting": (SEGV, 1, 0, "writes_to", others_are_there),
+    "uses_up_descriptors": (SEGV, 1, 0, "writes_to", None),
+    "closes_stderr": (SEGV, 1, 0, "writes_to", None),
+    "has_no_address_space": (SEGV, 1, 0, None, None),
+}
+
+# Those that cannot leave a whole report: (signal, si_code, si_addr, what stderr has, or None).
+WITHOUT = {
+    "faults_twice": (SEGV, 1, 0x1230, "SIGSEGV: SEGV_MAPERR at 0x1230"),
+    "blocks_on_stderr": (SEGV, 1, 0, None),
+    "has_no_disk": (SEGV, 1, 0, "no report in"),
+    "quits": (QUIT, None, None, "name=victim"),
+}
+
+
+def check_report(died, report, wanted):
+    number, code, address, function, extra = wanted
+    assert report["schema"] == 1 and report["kind"] == "sigrun-crash"
+    assert report["complete"] is True
+    assert report["signal"]["number"] == number, report["signal"]
+    assert code is None or report["signal"]["code"] == code, report["signal"]
+    if address is not None:
+        assert int(report["signal"]["address"], 16) == address, report["signal"]
+    assert report["build"]["program"] == "zoo" and report["build"]["version"] == "1.2.3"
+    assert re.fullmatch("[0-9a-f]{40}", report["build"]["build_id"]), report["build"]
+    assert report["build"]["compiler"], report["build"]
+    assert report["failed"]["frames"], report["failed"]
+    assert report["registers"] and report["modules"] and report["memory"]["mappings"] > 5
+    if report["failed"]["goroutine"] != 0:
+        first = report["goroutines"][0]
+        assert first["id"] == report["failed"]["goroutine"], first
+    if function is not None:
+        assert shows(report["failed"]["frames"], function), functions(report["failed"]["frames"])
+    if extra is not None:
+        extra(died, report)
+
+
+def check_case(zoo, symbolizer, case):
+    wanted = CASES.get(case) or WITHOUT[case]
+    died = Died(zoo, case, symbolizer, {})
+    try:
+        assert os.WIFSIGNALED(died.status), "it was not killed"
+        assert os.WTERMSIG(died.status) == wanted[0], "another signal"
+        assert died.signo == wanted[0], "the last signal was another"
+        assert wanted[1] is None or died.code == wanted[1], "another si_code"
+        assert wanted[2] is None or died.address == wanted[2], "another si_addr"
+        assert died.seconds < 15, died.seconds
+        if case in WITHOUT:
+            assert not died.reports and not died.names, died.names
+            assert wanted[3] is None or wanted[3] in died.text
+        else:
+            assert len(died.reports) == 1 and died.modes == {0o600}, died.names
+            check_report(died, died.reports[0], wanted)
+            if case != "closes_stderr":
+                assert "sigrun: report in" in died.text
+    except AssertionError:
+        print(died.describe())
+        raise
+
+
+def check_child(zoo, symbolizer):
+    died = Died(zoo, "in_a_child", symbolizer, {})
+    assert os.WEXITSTATUS(died.status) == SEGV and not died.reports, died.describe()
+
+
+def check_levels(zoo, symbolizer):
+    texts = {}
+    for level in ("none", "single", "all", "system", "crash"):
+        died = Died(zoo, "with_others_waiting", symbolizer, {"SIGRUN_TRACEBACK": level})
+        assert os.WTERMSIG(died.status) == SEGV, died.describe()
+        texts[level] = died.text
+    for text in texts.values():
+        assert "sigrun: fatal: SIGSEGV: SEGV_MAPERR at 0x0" in text, text
+    assert "goroutine" not in texts["none"], texts["none"]
+    assert "name=victim" in texts["single"] and "name=waiter" not in texts["single"]
+    assert "name=waiter" in texts["all"] and "\nthread " not in texts["all"]
+    for level in ("system", "crash"):
+        assert "name=waiter" in texts[level] and "\nthread " in texts[level], texts[level]
+    died = Died(zoo, "null_write", symbolizer, {"SIGRUN_TRACEBACK": "loud"})
+    assert os.WEXITSTATUS(died.status) == 3 and "'loud'" in died.text, died.describe()
+
+
+def check_symbols(zoo, symbolizer):
+    """With a symbolizer there are files, lines and words; one that hangs costs no report."""
+    if symbolizer == "none":
+        return
+    report = Died(zoo, "null_write", symbolizer, {}).reports[0]
+    first = report["failed"]["frames"][0]["symbols"][0]
+    assert first["file"].endswith("crash_zoo.cpp") and first["line"] > 0, first
+    assert first["function"].endswith("writes_to"), first
+    with tempfile.TemporaryDirectory() as folder:
+        silent = pathlib.Path(folder) / "silent"
+        silent.write_text("#!/bin/sh\n(exec sleep 20 <&3) &\nexit 0\n")
+        silent.chmod(0o755)
+        died = Died(zoo, "null_write", str(silent), {})
+        assert os.WTERMSIG(died.status) == SEGV and len(died.reports) == 1, died.describe()
+        assert shows(died.reports[0]["failed"]["frames"], "writes_to")
+    died = Died(zoo, "null_write", "/nonexistent", {})
+    assert os.WTERMSIG(died.status) == SEGV and len(died.reports) == 1, died.describe()
+
+
+OTHERS = {"in_a_child": check_child, "levels": check_levels, "symbols": check_symbols}
+
+
+def main():
+    zoo, symbolizer = sys.argv[1], sys.argv[2]
+    failed = 0
+    for case in sys.argv[3:] or [*CASES, *WITHOUT, *OTHERS]:
+        try:
+            if case in OTHERS:
+                OTHERS[case](zoo, symbolizer)
+            else:
+                check_case(zoo, symbolizer, case)
+            print(f"ok {case}")
+        except (AssertionError, KeyError, IndexError, ValueError) as error:
+            failed += 1
+            print(f"FAILED {case}: {type(error).__name__} {error}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
