@@ -9,6 +9,8 @@
 #include <sigrun/buffer.hpp>
 #include <sigrun/chan.hpp>
 #include <sigrun/context.hpp>
+#include <sigrun/crash.hpp>
+#include <sigrun/dump.hpp>
 #include <sigrun/file.hpp>
 #include <sigrun/go.hpp>
 #include <sigrun/net.hpp>

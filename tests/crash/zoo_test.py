@@ -3,7 +3,7 @@
 """The dying half of the crash zoo: each case ends by the signal that it must, with its siginfo, and
 leaves the report that it must.
 
-usage: zoo_test.py ZOO SYMBOLIZER|none [CASE...]
+usage: zoo_test.py ZOO SYMBOLIZER|none SIGRUN|none [CASE...]
 
 The siginfo is seen by ptrace(2) at the last stop before the death.
 """
@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -254,15 +255,50 @@ def check_symbols(zoo, symbolizer):
     assert os.WTERMSIG(died.status) == SEGV and len(died.reports) == 1, died.describe()
 
 
+def check_tool(zoo, symbolizer, tool):
+    """sigrun crash finds what the dying process did not know, and tells crashes apart."""
+    if "none" in (symbolizer, tool):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, case in enumerate(("null_write", "null_write", "read_only", "throws")):
+            file = pathlib.Path(folder) / f"{number}.json"
+            file.write_text(json.dumps(Died(zoo, case, "none", {}).reports[0]))
+            files.append(str(file))
+        environment = {**os.environ, "SIGRUN_SYMBOLIZE": symbolizer}
+
+        def crash(*words):
+            done = subprocess.run([tool, "crash", *words], capture_output=True, text=True,
+                                  env=environment, timeout=60)
+            return done.returncode, done.stdout, done.stderr
+        status, text, said = crash(files[0])
+        assert status == 0 and "crash_zoo.cpp:" in text and "writes_to(...)" in text, text + said
+        status, text, _ = crash("--raw", files[0])
+        assert status == 0 and "crash_zoo.cpp:" not in text and "writes_to" in text, text
+        status, text, _ = crash("--json", files[3])
+        first = json.loads(text)["exception"]["thrown_at"]["frames"][0]["symbols"]
+        assert first[0]["file"].endswith("crash_zoo.cpp") and not first[-1]["inlined"], first
+        status, text, _ = crash("--diff", files[0], files[1])
+        assert status == 0 and text.startswith("the same crash"), text
+        status, text, _ = crash("--diff", files[0], files[2])
+        assert status == 1 and "- SIGSEGV SEGV_MAPERR" in text, text
+        broken = pathlib.Path(folder) / "broken.json"
+        broken.write_text("{}")
+        status, text, said = crash(str(broken))
+        assert status == 2 and "is no crash report" in said, said
+
+
 OTHERS = {"in_a_child": check_child, "levels": check_levels, "symbols": check_symbols}
 
 
 def main():
-    zoo, symbolizer = sys.argv[1], sys.argv[2]
+    zoo, symbolizer, tool = sys.argv[1:4]
     failed = 0
-    for case in sys.argv[3:] or [*CASES, *WITHOUT, *OTHERS]:
+    for case in sys.argv[4:] or [*CASES, *WITHOUT, *OTHERS, "tool"]:
         try:
-            if case in OTHERS:
+            if case == "tool":
+                check_tool(zoo, symbolizer, tool)
+            elif case in OTHERS:
                 OTHERS[case](zoo, symbolizer)
             else:
                 check_case(zoo, symbolizer, case)
