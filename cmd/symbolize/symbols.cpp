@@ -122,8 +122,12 @@ class file_symbols {
   std::vector<place> by_debugging_information(Dwarf_Addr address) const {
     std::vector<place> found;
     Dwarf_Addr bias = 0;
-    Dwarf_Die* const unit = dwfl_module_addrdie(module_, address, &bias);
-    if (unit == nullptr) return found;
+    Dwarf_Die* unit = dwfl_module_addrdie(module_, address, &bias);
+    // clang leaves no index of addresses (.debug_aranges): its units are asked one by one.
+    while (unit == nullptr || dwarf_haspc(unit, address - bias) != 1) {
+      unit = dwfl_module_nextcu(module_, unit, &bias);
+      if (unit == nullptr) return found;
+    }
     place innermost;
     if (Dwfl_Line* const line = dwfl_module_getsrc(module_, address)) {
       if (const char* const file =

@@ -87,7 +87,7 @@ void truncated_file() {
   writes_to(static_cast<int*>(page));
 }
 
-void divide() { hidden(divides(1, 0)); }
+void divide() { hidden(divides(7, 0)); }
 void illegal() { __builtin_trap(); }
 void breakpoint() {
 #if defined(__x86_64__)

@@ -276,8 +276,9 @@ def check_tool(zoo, symbolizer, tool):
         status, text, _ = crash("--raw", files[0])
         assert status == 0 and "crash_zoo.cpp:" not in text and "writes_to" in text, text
         status, text, _ = crash("--json", files[3])
-        first = json.loads(text)["exception"]["thrown_at"]["frames"][0]["symbols"]
-        assert first[0]["file"].endswith("crash_zoo.cpp") and not first[-1]["inlined"], first
+        thrown_at = json.loads(text)["exception"]["thrown_at"]["frames"]
+        sources = [each["symbols"][0].get("file", "") for each in thrown_at if each["symbols"]]
+        assert any(file.endswith("crash_zoo.cpp") for file in sources), sources
         status, text, _ = crash("--diff", files[0], files[1])
         assert status == 0 and text.startswith("the same crash"), text
         status, text, _ = crash("--diff", files[0], files[2])
