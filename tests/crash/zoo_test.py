@@ -37,7 +37,8 @@ class Died:
         with tempfile.TemporaryDirectory() as folder:
             self.folder = pathlib.Path(folder) / "reports"
             begun = time.monotonic()
-            self.run([zoo, case, str(self.folder), symbolizer], environment)
+            self.home = folder
+            self.run([os.path.abspath(zoo), case, str(self.folder), symbolizer], environment)
             self.seconds = time.monotonic() - begun
             self.names = sorted(os.listdir(self.folder)) if self.folder.exists() else []
             self.reports = [json.loads((self.folder / name).read_text())
@@ -51,6 +52,7 @@ class Died:
         if pid == 0:
             os.dup2(into, 2)
             os.read(go, 1)
+            os.chdir(self.home)  # where a core file goes, if the system writes one
             os.closerange(3, 64)
             os.execve(arguments[0], arguments, {**os.environ, **environment})
         os.close(into)
