@@ -32,6 +32,14 @@ def receivers(mode, signo, count):
     )
 
 
+def goroutine_receivers(mode, signo, count):
+    """The same with a goroutine that receives; the program's other rows are the floor and peers."""
+    ours = Row("sigrun goroutine", "ours",
+               sender(mode, signo, count, "bench_signal", "goroutine"))
+    rows = [row for row in receivers(mode, signo, count) if row.role != "ours"]
+    return (rows[0], ours, *rows[1:])
+
+
 def add_uncounted(values):
     """Signals that were taken from the kernel and are neither in the channel nor in a counter."""
     for row in values.values():
@@ -96,6 +104,18 @@ BENCHES = (
            Check("sigrun epoll", "p50_ns", 1.25, "raw signalfd+epoll"),
            Check("sigrun epoll", "p99_ns", 1.5, "raw signalfd+epoll"),
            Check("sigrun thread", "lost", 0), Check("sigrun epoll", "lost", 0)),
+          ("p50_ns", "p99_ns", "min_ns", "lost"), rounds=9),
+    Bench("signal_latency",
+          "kill in another process to the code of the receiving goroutine, in a program of run()",
+          "p50 <= 1.25 x and p99 <= 1.5 x raw sigwaitinfo, and ahead of every peer",
+          goroutine_receivers("latency", USR1, 1600),
+          (Check("sigrun goroutine", "p50_ns", 1.25, "raw sigwaitinfo"),
+           Check("sigrun goroutine", "p99_ns", 1.5, "raw sigwaitinfo"),
+           Check("sigrun goroutine", "p50_ns", 1, "Go"),
+           Check("sigrun goroutine", "p50_ns", 1, "Boost.Asio"),
+           Check("sigrun goroutine", "p50_ns", 1, "libuv"),
+           Check("sigrun goroutine", "p50_ns", 1, "libevent"),
+           Check("sigrun goroutine", "lost", 0)),
           ("p50_ns", "p99_ns", "min_ns", "lost"), rounds=9),
     Bench("signal_flood_rt",
           "100,000 sigqueue to a channel, each with its full record",

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Sigrun's side of the signal benches, through the public API alone. HOW is thread (the main thread
-// blocks in recv()) or epoll (a foreign loop that waits for the channel's fd).
+// blocks in recv()), epoll (a foreign loop that waits for the channel's fd) or goroutine (the main
+// goroutine of run() does).
 #include "receiver.hpp"
 
 #include <sigrun/chan.hpp>
+#include <sigrun/go.hpp>
 #include <sigrun/signal.hpp>
 
 #include <sys/epoll.h>
@@ -63,10 +65,7 @@ void write_counters(bench::shared_page& page, const sigrun::signal_chan& signals
   page.dropped = static_cast<std::int64_t>(process.dropped + channel.dropped);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  bench::receiver r(argc, argv);
+void receive(bench::receiver& r) {
   sigrun::signal_chan signals(depth);
   sigrun::notify_options options;
   options.full = sigrun::overflow::unbounded;
@@ -78,4 +77,12 @@ int main(int argc, char** argv) {
     thread_loop(r, signals);
   }
   write_counters(r.page(), signals);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bench::receiver r(argc, argv);
+  if (r.how("goroutine")) return sigrun::run([&r] { receive(r); });
+  receive(r);
 }

@@ -211,10 +211,18 @@ struct scheduler_statistics {
   std::uint64_t preempt_in_runtime = 0;  ///< was in the scheduler, or in a foreign call
   std::uint64_t preempt_yielded = 0;     ///< came to a preemption point first
   std::uint64_t preempt_unanswered = 0;  ///< not handled in time
-  std::uint64_t polls = 0;               ///< looks at the network
-  std::uint64_t wakes = 0;               ///< idle threads woken for work
-  std::uint64_t threads_refused = 0;     ///< not made: the limit, or the system's
-  std::uint64_t monitor_looks = 0;       ///< of sysmon
+  /// Signals (docs/duty.md): goroutines that were run by the very thread which took their signal,
+  /// or which dispatched it, in batches;
+  std::uint64_t signal_runs = 0;
+  std::uint64_t signal_wakes = 0;     ///< idle threads woken by a handler to dispatch,
+  std::uint64_t signal_breaks = 0;    ///< and sleeps in the netpoller that it ended;
+  std::uint64_t signal_polls = 0;     ///< deliveries that had the network looked at anew
+  std::uint64_t signal_rescues = 0;   ///< times the stand-by thread had to dispatch what lay there
+  std::uint64_t monitor_rings = 0;    ///< times sysmon was told to look at once
+  std::uint64_t polls = 0;            ///< looks at the network
+  std::uint64_t wakes = 0;            ///< idle threads woken for work
+  std::uint64_t threads_refused = 0;  ///< not made: the limit, or the system's
+  std::uint64_t monitor_looks = 0;    ///< of sysmon
 };
 scheduler_statistics statistics_of_scheduler() noexcept;
 

@@ -6,6 +6,7 @@
 #include "go/deadlock.hpp"
 #include "go/labels.hpp"
 #include "sched/sched.hpp"
+#include "sched/signals.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -124,6 +125,8 @@ void run_main(void (*f)(void*), void* arg) {
     in_run() { sched::set_in_run(true); }
     ~in_run() { sched::set_in_run(false); }
   };
+  start_scheduler("sigrun::run");
+  const sched::run_thread closed_meanwhile;
   go({.name = "main"}, [f, arg] {
     const in_run until_the_end;
     f(arg);

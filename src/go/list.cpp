@@ -134,6 +134,12 @@ scheduler_statistics statistics_of_scheduler() noexcept {
   out.wakes = now.wakes;
   out.threads_refused = now.threads_refused;
   out.monitor_looks = now.sysmon_looks;
+  out.monitor_rings = now.sysmon_rings;
+  out.signal_runs = now.signal_runs;
+  out.signal_wakes = now.signal_wakes;
+  out.signal_breaks = now.signal_breaks;
+  out.signal_polls = now.signal_polls;
+  out.signal_rescues = now.signal_rescues;
   return out;
 }
 

@@ -210,13 +210,6 @@ void poller::empty_break() noexcept {
   count_.breaks.fetch_add(1, std::memory_order_relaxed);
 }
 
-void poller::wake() noexcept {
-  count_.wakes.fetch_add(1, std::memory_order_relaxed);
-  if (woken_.exchange(true)) return;
-  const std::uint64_t one = 1;
-  sys::write(break_fd_, &one, sizeof one);  // fails only when it rings as loud as it can
-}
-
 poll_counters poller::counters() const noexcept {
   constexpr auto relaxed = std::memory_order_relaxed;
   return {.looks = count_.looks.load(relaxed),

@@ -7,6 +7,8 @@
 #include "sched/park.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
+#include "sched/signals.hpp"
+#include "sigsafe/intake.hpp"
 
 #include <algorithm>
 #include <mutex>
@@ -127,6 +129,8 @@ g* release_p(machine* m) noexcept {
   return nullptr;
 }
 
+}  // namespace
+
 bool take_idle_p(machine* m) noexcept {
   const std::lock_guard hold(the_scheduler().lock);
   if (m->p != nullptr) return true;
@@ -136,8 +140,6 @@ bool take_idle_p(machine* m) noexcept {
   return true;
 }
 
-// Sleeps in the netpoller, if nobody else does and there is anything to wait for there. False: not.
-// True: it has slept; the M may have been given a P.
 bool sleep_in_poller(machine* m) noexcept {
   scheduler& s = the_scheduler();
   if (s.poller.registered() == 0 && next_timer_of_all() == sys::never) return false;
@@ -148,6 +150,7 @@ bool sleep_in_poller(machine* m) noexcept {
     s.polling = m;
     m->resting = true;
   }
+  leave_signals(m);
   s.poll_until.store(sys::never);
   const std::int64_t until = next_timer_of_all();  // scheduler.hpp (3)
   s.poll_until.store(until);
@@ -171,6 +174,8 @@ bool sleep_in_poller(machine* m) noexcept {
   for (void* waiter : ready) static_cast<parker*>(waiter)->unpark();
   return true;
 }
+
+namespace {
 
 // run_queue.hpp (3). A thief has a P of his own, so when no other P has an M there is none; and
 // with max_procs 1 no other P is given out any more (one on its way to an M is retired at once).
@@ -246,7 +251,8 @@ void wake_one() noexcept {
 g* find_runnable(machine* m) noexcept {
   for (;;) {
     if (m->p == nullptr) {
-      if (!take_idle_p(m)) stop_machine(m);
+      if (sigsafe::has_news()) look_at_signals(m);
+      if (!take_idle_p(m)) go_idle_without_p(m);
       continue;
     }
     processor* const p = m->p;
@@ -258,6 +264,7 @@ g* find_runnable(machine* m) noexcept {
     m->wanted.store(false, std::memory_order_relaxed);
     preempt_served(*m);
     share_queue(*p);
+    if (sigsafe::has_news()) look_at_signals(m);
     g* gp = look(m);
     if (gp == nullptr) gp = release_p(m);
     if (gp != nullptr) {
@@ -276,7 +283,7 @@ g* find_runnable(machine* m) noexcept {
       }
       continue;
     }
-    if (!sleep_in_poller(m)) stop_machine(m);
+    go_idle(m);
   }
 }
 

@@ -73,7 +73,8 @@ struct machine {
   std::uint32_t seen_foreign = 0;  // sysmon's
 
   // Idle.
-  std::atomic<std::uint32_t> wake{0};  // futex: 1 when it was given a P
+  enum wake_word : std::uint32_t { asleep, given, look };
+  std::atomic<std::uint32_t> wake{asleep};  // futex: `given` a P, or to `look` at the signals
   bool resting = false;          // under the scheduler's lock: asleep without a P, or about to be
   machine* next_idle = nullptr;  // under the scheduler's lock
   processor* next_p = nullptr;   // under the scheduler's lock: for next_g, by start_locked
@@ -81,7 +82,8 @@ struct machine {
   g* next_g = nullptr;           // to run next, whatever the queues say
 
   relaxed<int> tid{0};
-  sigsafe::thread_block gsignal;  // for its signal stack alone
+  sigsafe::thread_block gsignal;  // what handlers know of this thread
+  g_list* gathers = nullptr;      // what it makes ready without a P goes in there
   machine* next = nullptr;        // all Ms, never freed; under the scheduler's lock
 };
 

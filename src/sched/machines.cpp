@@ -3,8 +3,10 @@
 // Ms come and sleep, and Ps change hands.
 #include "base/expect.hpp"
 #include "sched/overflow.hpp"
+#include "sched/park.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
+#include "sched/signals.hpp"
 #include "sys/futex.hpp"
 #include "sys/signal.hpp"
 
@@ -79,6 +81,7 @@ void* machine_main(void* arg) noexcept {
   sigsafe::set_current_machine(m);
   m->tid = sys::gettid();
   make_gsignal(*m);
+  begin_machine_thread(m);
   m->words = fiber::this_thread_words();
   fiber::adopt_thread(m->g0);
   shorten_timer_slack();
@@ -90,7 +93,11 @@ bool make_thread(machine* m) noexcept {
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_t thread;
+  // No signal finds it half made.
+  const signal_set before = sys::current_mask();
+  sys::set_mask(signal_set::all() - signal_set::of(32, 33));
   const int error = pthread_create(&thread, &attributes, &machine_main, m);
+  sys::set_mask(before);
   pthread_attr_destroy(&attributes);
   if (error != 0) return false;
   pthread_setname_np(thread, "sigrun-m");
@@ -132,16 +139,63 @@ bool new_machine(processor* p, bool spinning) noexcept {
   return false;
 }
 
+std::uint32_t next_wake(machine* m) noexcept {
+  for (;;) {
+    const std::uint32_t word = m->wake.exchange(machine::asleep, std::memory_order_acquire);
+    if (word != machine::asleep) return word;
+    sys::futex_wait(m->wake, machine::asleep);
+  }
+}
+
 void sleep_until_given(machine* m) noexcept {
-  while (m->wake.exchange(0, std::memory_order_acquire) == 0) sys::futex_wait(m->wake, 0);
+  while (next_wake(m) != machine::given) {
+  }
 }
 
 void give_wake(machine* m) noexcept {
-  m->wake.store(1, std::memory_order_release);
+  m->wake.store(machine::given, std::memory_order_release);
   sys::futex_wake(m->wake, 1);
 }
 
-enum class found { none, sleeper, poller, room };
+// Under the lock.
+void push_idle_machine(machine* m) noexcept {
+  scheduler& s = the_scheduler();
+  m->next_idle = s.idle_ms;
+  s.idle_ms = m;
+  s.sleeper.store(m);
+  m->resting = true;
+}
+
+machine* pop_idle_machine() noexcept {
+  scheduler& s = the_scheduler();
+  machine* const m = s.idle_ms;
+  if (m == nullptr) return nullptr;
+  s.idle_ms = m->next_idle;
+  s.sleeper.store(s.idle_ms);
+  return m;
+}
+
+// A handler has woken it. False: it has been given a P meanwhile, and the word is on its way.
+bool leave_idle_machines(machine* m) noexcept {
+  scheduler& s = the_scheduler();
+  const std::lock_guard hold(s.lock);
+  for (machine** at = &s.idle_ms; *at != nullptr; at = &(*at)->next_idle) {
+    if (*at != m) continue;
+    *at = m->next_idle;
+    s.sleeper.store(s.idle_ms);
+    m->resting = false;
+    return true;
+  }
+  return false;
+}
+
+enum class found { none, sleeper, poller, bed, room };
+
+// One more than Ps are left to take turns on the futexes; only then the bed is worth a thread.
+bool room_before_bed() noexcept {
+  const scheduler& s = the_scheduler();
+  return s.bed_m == nullptr || s.threads <= s.procs.load();
+}
 
 }  // namespace
 
@@ -155,20 +209,24 @@ long timer_slack_for_children() noexcept {
 bool start_machine(processor* p, bool spinning) noexcept {
   scheduler& s = the_scheduler();
   machine* m = nullptr;
+  parker* bed = nullptr;
   found what = found::none;
   {
     const std::lock_guard hold(s.lock);
     if (p == nullptr) p = pop_idle();
     if (p != nullptr) {
-      if (s.idle_ms != nullptr) {
-        m = s.idle_ms;
-        s.idle_ms = m->next_idle;
+      const bool room = s.threads < s.threads_max;
+      if ((m = pop_idle_machine()) != nullptr) {
         what = found::sleeper;
       } else if (s.polling != nullptr) {
         m = s.polling;
         s.polling = nullptr;
         what = found::poller;
-      } else if (s.threads < s.threads_max) {
+      } else if (s.bed_m != nullptr && !(room && room_before_bed())) {
+        m = std::exchange(s.bed_m, nullptr);
+        bed = std::exchange(s.bed, nullptr);
+        what = found::bed;
+      } else if (room) {
         ++s.threads;
         what = found::room;
       } else {
@@ -189,6 +247,9 @@ bool start_machine(processor* p, bool spinning) noexcept {
     case found::poller:
       s.poller.wake();
       break;
+    case found::bed:
+      bed->unpark();
+      break;
     case found::room:
       done = new_machine(p, spinning);
       break;
@@ -202,13 +263,14 @@ bool start_machine(processor* p, bool spinning) noexcept {
 
 void stop_machine(machine* m) noexcept {
   scheduler& s = the_scheduler();
+  leave_signals(m);
   {
     const std::lock_guard hold(s.lock);
-    m->next_idle = s.idle_ms;
-    s.idle_ms = m;
-    m->resting = true;
+    push_idle_machine(m);
   }
-  sleep_until_given(m);
+  while (next_wake(m) == machine::look) {
+    if (leave_idle_machines(m)) return;
+  }
 }
 
 // Somebody else has to take p over if there is, or may soon be, work for it.
@@ -277,6 +339,7 @@ void stop_locked(machine* m) noexcept {
     if (m->p != nullptr) own = unbind(m);
   }
   if (own != nullptr) hand_off(own);
+  leave_signals(m);
   {
     const std::lock_guard hold(s.lock);
     m->resting = m->next_p == nullptr;

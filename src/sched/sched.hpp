@@ -120,6 +120,8 @@ struct statistics {
       preempt_requests, polls, wakes, threads_refused, sysmon_looks;
   std::uint64_t preempt_asked, preempt_injected, preempt_outside, preempt_no_room,
       preempt_in_runtime, preempt_yielded, preempt_unanswered;
+  std::uint64_t signal_runs, signal_wakes, signal_breaks, signal_polls, signal_rescues,
+      sysmon_rings;
 };
 statistics read_statistics() noexcept;
 

@@ -11,10 +11,13 @@
 //       Who wants it awake takes it out of `polling` under the lock, gives it a P, and writes the
 //       break event, which stays until it is read: it may come before the sleep. The next M goes
 //       in only when that one is out, or it would read the event meant for the other.
+//       A third bed is the wait for signals, `bed`, with a parker in place of the event:
+//       signals.hpp.
 //   (3) poll_until is when that M wakes by itself, 0 when nobody is there. It is `never` while all
 //       timers are looked at for the last time; a timer is added before poll_until is read.
 #pragma once
 
+#include "base/signal_safe.hpp"
 #include "poll/poller.hpp"
 #include "sched/machine.hpp"
 #include "sched/processor.hpp"
@@ -28,7 +31,8 @@
 namespace sigrun::sched {
 
 inline constexpr int procs_limit = 256;
-inline constexpr int threads_default = 10'000;  // as Go's debug.SetMaxThreads
+inline constexpr int threads_default = 10'000;            // as Go's debug.SetMaxThreads
+inline constexpr std::int64_t signal_patience = 500'000;  // half of what news may wait for
 
 struct scheduler {
   sys::short_lock lock;
@@ -43,6 +47,12 @@ struct scheduler {
   int threads_max = threads_default;  // under lock
   machine* polling = nullptr;         // under lock; (2)
   bool in_poller = false;             // under lock; an M is in there, or on its way out with a P
+  machine* bed_m = nullptr;           // under lock; waits for signals
+  parker* bed = nullptr;              // under lock; by which bed_m is woken
+  // The first of idle_ms, for handlers: a hint. Ms are never freed.
+  std::atomic<machine*> sleeper{nullptr};
+  std::atomic<machine*> at_large{nullptr};    // signals.hpp (1); moved by itself
+  std::atomic<std::uint64_t> thread_mask{0};  // signals that Ms have blocked from birth
 
   std::atomic<processor*> ps[procs_limit] = {};
   std::atomic<int> procs{0};  // max_procs
@@ -60,7 +70,9 @@ struct scheduler {
 
   // sysmon
   std::atomic<std::uint32_t> sysmon_asleep{0};
-  std::atomic<bool> in_run{false};  // run() waits for the main goroutine
+  std::atomic<std::uint32_t> sysmon_bell{0};  // rung: it looks at once
+  std::atomic<std::int64_t> sysmon_until{0};  // when it looks by itself
+  std::atomic<bool> in_run{false};            // run() waits for the main goroutine
 
   // Counters.
   std::atomic<std::uint64_t> next_id{1};
@@ -72,6 +84,12 @@ struct scheduler {
   std::atomic<std::uint64_t> polls{0};
   std::atomic<std::uint64_t> wakes{0};
   std::atomic<std::uint64_t> sysmon_looks{0};
+  std::atomic<std::uint64_t> signals_delivered{0};  // dispatches of an M that made a G ready
+  std::atomic<std::uint64_t> signal_wakes{0};       // an M woken from its futex by a handler
+  std::atomic<std::uint64_t> signal_breaks{0};      // the netpoller's sleep ended by one
+  std::atomic<std::uint64_t> signal_polls{0};       // the poll stamp was reset
+  std::atomic<std::uint64_t> sysmon_rings{0};       // sysmon woken from a sleep
+  std::atomic<std::uint64_t> signal_rescues{0};     // the stand-by thread was sent for
   std::atomic<std::int64_t> live{0};  // Gs that have not ended, as far as the Ps do not count it
 
   int ready_ps() const noexcept { return idle_count.load(); }
@@ -139,6 +157,11 @@ g* find_runnable(machine* m) noexcept;
 g* take_global(processor& p, int max) noexcept;
 /// Somebody may be needed: wakes an idle M, or makes one, when there is an idle P and nobody spins.
 void wake_one() noexcept;
+/// Any idle P, unless the M has one. False: there is none.
+bool take_idle_p(machine* m) noexcept;
+/// Sleeps in the netpoller, if nobody else does and there is anything to wait for there. False:
+/// not. True: it has slept; the M may have been given a P.
+bool sleep_in_poller(machine* m) noexcept;
 /// Polls the network without waiting; makes ready what it finds. Any thread.
 int poll_now() noexcept;
 
@@ -148,7 +171,7 @@ int poll_now() noexcept;
 bool start_machine(processor* p, bool spinning) noexcept;
 /// Under the lock: Ps up to this number exist then. False: no memory.
 bool make_ps_up_to(int n) noexcept;
-/// Sleeps until the M is given a P.
+/// Sleeps until the M is given a P, or has to look at the signals.
 void stop_machine(machine* m) noexcept;
 /// Under the lock.
 void bind(machine* m, processor* p) noexcept;
@@ -185,5 +208,7 @@ void break_poll_before(std::int64_t when_ns) noexcept;
 
 long start_sysmon() noexcept;
 void wake_sysmon() noexcept;
+/// Has it look at once, however it sleeps. Handlers too.
+SIGRUN_SIGNAL_SAFE void ring_sysmon() noexcept;
 
 }  // namespace sigrun::sched

@@ -6,6 +6,7 @@
 #include "sched/overflow.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
+#include "sigsafe/original.hpp"
 
 #include <sched.h>
 
@@ -73,6 +74,7 @@ long start() noexcept {
   const std::lock_guard once(starting);
   if (s.started.load()) return 0;
   s.coarse_ns.store(now_ns());
+  s.thread_mask.store(sigsafe::original_thread_mask(sys::current_mask()).bits());
   if (!s.poller.is_open()) {
     if (const long error = s.poller.open(); error < 0) return error;
   }
@@ -166,6 +168,12 @@ statistics read_statistics() noexcept {
   out.preempt_in_runtime = preempt(preempt_state::in_runtime);
   out.preempt_yielded = preempt(preempt_state::yielded);
   out.preempt_unanswered = preempt(preempt_state::unanswered);
+  out.signal_runs = s.signals_delivered.load();
+  out.signal_wakes = s.signal_wakes.load();
+  out.signal_breaks = s.signal_breaks.load();
+  out.signal_polls = s.signal_polls.load();
+  out.signal_rescues = s.signal_rescues.load();
+  out.sysmon_rings = s.sysmon_rings.load();
   out.polls = s.polls.load();
   out.wakes = s.wakes.load();
   out.threads_refused = s.threads_refused.load();

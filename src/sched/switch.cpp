@@ -216,6 +216,10 @@ void ready(g* gp) noexcept {
       return;
     }
   }
+  if (m != nullptr && m->gathers != nullptr) {
+    m->gathers->push(gp);
+    return;
+  }
   queue_without_p(gp);
   wake_one();
 }

@@ -14,6 +14,7 @@
 #include "sched/park.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
+#include "sched/signals.hpp"
 #include "sys/futex.hpp"
 
 #include <linux/membarrier.h>
@@ -36,6 +37,10 @@ constexpr std::int64_t slice = 10 * ms;
 constexpr std::int64_t patience = 300 * us;  // for the answer to a signal; preempt.hpp (5)
 constexpr int quick_looks = 50;              // 1 ms
 constexpr int idle_looks = 12;               // about 100 ms
+
+// Faults, the profiler and glibc's two: nothing else is sysmon's business.
+constexpr auto left_open =
+    signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPROF, 32, 33);
 
 void (*report_deadlock)() = nullptr;
 
@@ -176,9 +181,14 @@ bool poll_is_overdue(std::int64_t now) noexcept {
          now - s.last_poll_ns.load(std::memory_order_relaxed) > slice;
 }
 
+// Until then, or until somebody rings.
 void sleep_for(std::int64_t delay) noexcept {
-  const sys::timespec64 wait = sys::to_timespec(delay);
-  sys::call(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &wait, nullptr);
+  scheduler& s = the_scheduler();
+  const std::int64_t until = sys::now_ns() + delay;
+  s.sysmon_until.store(until);
+  const sys::timespec64 deadline = sys::to_timespec(until);
+  if (s.sysmon_bell.load() == 0) sys::futex_wait(s.sysmon_bell, 0, &deadline);
+  s.sysmon_bell.store(0);
 }
 
 // free_gs.hpp (3)
@@ -217,6 +227,7 @@ void sleep_while_idle() noexcept {
     return;
   }
   give_back_memory();
+  s.sysmon_until.store(sys::never);
   while (s.sysmon_asleep.load() != 0) sys::futex_wait(s.sysmon_asleep, 1);
 }
 
@@ -237,10 +248,12 @@ void* sysmon_main(void*) noexcept {
     if (poll_is_overdue(now) && poll_now() != 0) result.did = true;
     rescue(now, result);
     ask_again(now);
+    watch_signals();
 
     quiet = result.did ? 0 : quiet + 1;
     delay = quiet < quick_looks ? first_delay : std::min(delay * 2, longest_delay);
     if (result.waiters) delay = std::min(delay, longest_delay_with_waiters);
+    if (signals_need_watch()) delay = std::min(delay, signal_patience);
     // A slice that ends in the middle of a long sleep would be that much longer.
     if (result.next_ns - now < delay) delay = std::max(result.next_ns - now, first_delay);
     idle = result.idle ? idle + 1 : 0;
@@ -270,7 +283,11 @@ long start_sysmon() noexcept {
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, 256 * 1024);
   pthread_t thread;
+  // No signal is sysmon's business. The threads that it makes have the mask they should have.
+  const signal_set before = sys::current_mask();
+  sys::set_mask(signal_set::all() - left_open);
   const int error = pthread_create(&thread, &attributes, &sysmon_main, nullptr);
+  sys::set_mask(before);
   pthread_attr_destroy(&attributes);
   if (error != 0) return -error;
   pthread_setname_np(thread, "sigrun-sysmon");

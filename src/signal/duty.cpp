@@ -37,6 +37,8 @@ constexpr unsigned own_pending_max = 1024;
 // pauses would otherwise keep it for ever: a fork(2), a stop().
 constexpr unsigned release_looks_max = 3;
 
+constexpr int give_way_yields = 100;
+
 // False: something came since the last look.
 bool go_to_sleep(sigsafe::consumer_state state, int tid) noexcept {
   std::uint64_t expected = consumer_word(awake, 0);
@@ -93,21 +95,42 @@ void duty::own(thread_block& self) noexcept {
   wake_up();
 }
 
+// Takes the duty in order to wait in the kernel, which an M at large has reserved for itself.
+bool duty::try_own_wait(int tid) noexcept {
+  if (!try_own(tid)) return false;
+  if (the_intake().at_large_tid.load() == 0) return true;
+  let_go();
+  return false;
+}
+
+// False: something came since the last look.
+bool duty::rest() noexcept {
+  const sigsafe::intake& in = the_intake();
+  const int at_large = in.at_large_tid.load();
+  return at_large != 0 ? go_to_sleep(sigsafe::at_large, at_large)
+                       : go_to_sleep(asleep_wait, in.standby_tid.load());
+}
+
+void duty::let_go() noexcept {
+  owner_.store(0);
+  if (wanters_.load() != 0) sys::futex_wake(owner_, 1);
+}
+
 void duty::release(thread_block& self) noexcept {
-  const int standby = the_intake().standby_tid.load();
+  const sigsafe::intake& in = the_intake();
   drain(self);  // own() may have taken the news of it
-  bool quiet = go_to_sleep(asleep_wait, standby);
+  bool quiet = rest();
   // Who waits for the duty looks itself.
   for (unsigned looks = 0; !quiet && wanters_.load() == 0 && looks < release_looks_max; ++looks) {
     wake_up();
     drain(self);
-    quiet = go_to_sleep(asleep_wait, standby);
+    quiet = rest();
   }
   owner_.store(0);
-  if (!quiet) sigsafe::send_control(standby);
+  if (!quiet) sigsafe::send_control(in.standby_tid.load());
   if (wanters_.load() != 0) {
     sys::futex_wake(owner_, 1);
-  } else if (!poke_candidate()) {
+  } else if (in.at_large_tid.load() == 0 && !poke_candidate()) {
     arm_lease();
   }
 }
@@ -223,7 +246,7 @@ bool duty::receive_wait(sched::parker& parker, thread_block& self,
   for (bool looked = false;; looked = true) {
     if (parker.notified()) return true;
     if (!looked && owner_.load() != 0) take_own(self, wait_set());
-    if (try_own(self.tid)) {
+    if (try_own_wait(self.tid)) {
       wake_up();
       const bool notified = lead(parker, self, deadline_ns);
       release(self);
@@ -234,7 +257,8 @@ bool duty::receive_wait(sched::parker& parker, thread_block& self,
     const bool offered = offer(parker);
     const auto owner = static_cast<int>(owner_.load());
     if (offered && owner == the_intake().standby_tid.load()) sigsafe::nudge();
-    if (offered && owner == 0 && wanters_.load() == 0) {
+    const bool at_large = the_intake().at_large_tid.load() != 0;
+    if (offered && owner == 0 && wanters_.load() == 0 && !at_large) {
       withdraw(parker);
       continue;
     }
@@ -245,11 +269,13 @@ bool duty::receive_wait(sched::parker& parker, thread_block& self,
   }
 }
 
-bool duty::lead(sched::parker& parker, thread_block& self, std::int64_t deadline_ns) noexcept {
+bool duty::lead(sched::parker& parker, thread_block& self, std::int64_t deadline_ns,
+                const sched::g_list* made_ready) noexcept {
   dispatcher_.before_waiting(self);
   for (;;) {
     drain(self);
     if (parker.notified()) return true;
+    if (made_ready != nullptr && !made_ready->empty()) return true;
     if (wanters_.load() != 0) return false;
     self.waits.store(true);
     if (!go_to_sleep(asleep_wait, self.tid)) {
@@ -276,6 +302,43 @@ bool duty::lead(sched::parker& parker, thread_block& self, std::int64_t deadline
   }
 }
 
+// --------------------------------------------------------------------------------------------- Ms
+
+void duty::machine_wait(sched::parker& bed, thread_block& self,
+                        const sched::g_list& made_ready) noexcept {
+  for (;;) {
+    own(self);
+    the_intake().at_large_tid.store(0);
+    if (lead(bed, self, sys::never, &made_ready)) break;
+    release(self);
+    // Whoever wanted it has it sooner if we are not the next to want it.
+    for (int i = 0; i < give_way_yields && wanters_.load() != 0; ++i) sys::call(SYS_sched_yield);
+  }
+  go_at_large(self);
+}
+
+// With the duty, and everything dispatched. News that is left is the M's own next look, before it
+// runs anything.
+void duty::go_at_large(thread_block& self) noexcept {
+  the_intake().at_large_tid.store(self.tid);
+  go_to_sleep(sigsafe::at_large, self.tid);
+  let_go();
+  dispatcher_.before_running(self);
+}
+
+void duty::resign(thread_block& self) noexcept {
+  own(self);
+  the_intake().at_large_tid.store(0);
+  dispatcher_.before_waiting(self);
+  release(self);
+}
+
+void duty::look(thread_block& self) noexcept {
+  if (!try_own(self.tid)) return;  // whoever has it looks before he leaves
+  wake_up();
+  release(self);
+}
+
 // -------------------------------------------------------------------------------------- stand-by
 
 long duty::prepare(thread_block& self) noexcept {
@@ -296,7 +359,8 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
     set_stand_by_mask();
     const std::int64_t now = sys::now_ns();
     const bool news = (the_intake().consumer.load() & 0xffffffffU) == sigsafe::news;
-    const bool lease_over = now >= lease_until_ns_.load();
+    const bool at_large = the_intake().at_large_tid.load() != 0;
+    const bool lease_over = !at_large && now >= lease_until_ns_.load();
     const bool mine = loop_fd_.load() >= 0 ? overdue : lease_over;
     if (owner_.load() == 0 && (by_handler || news || mine)) {
       timer_armed_.store(false);
@@ -306,6 +370,8 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
         sigsafe::apply_mask_requests(self);
         if (by_handler) {
           lead_by_handler(self);
+        } else if (the_intake().at_large_tid.load() != 0) {
+          drain(self);
         } else if (loop_fd_.load() >= 0) {
           drain(self);
           if (overdue) {
@@ -325,18 +391,23 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
         continue;
       }
     }
-    if (loop_fd_.load() >= 0 && owner_.load() == 0 && !news && now >= lease_until_ns_.load()) {
+    if (loop_fd_.load() >= 0 && owner_.load() == 0 && !news && !at_large &&
+        now >= lease_until_ns_.load()) {
       overdue = loops_left_something(self);
       continue;
     }
-    if (owner_.load() != 0) {
+    // An M at large has reserved the signals, and is looked after by sysmon.
+    const auto taken_care_of = [this] {
+      return owner_.load() != 0 || the_intake().at_large_tid.load() != 0;
+    };
+    if (taken_care_of()) {
       if (timer_armed_.exchange(false)) {
         const std::int64_t lease = lease_now_ns_.load(std::memory_order_relaxed);
         lease_now_ns_.store(std::min(2 * lease, lease_max_ns), std::memory_order_relaxed);
       }
       deadline = sys::never;
       // A release between the two loads above found the timer armed and relies on us.
-      if (owner_.load() == 0) deadline = lease_until_ns_.load();
+      if (!taken_care_of()) deadline = lease_until_ns_.load();
     } else {
       deadline = std::max(lease_until_ns_.load(), now + 20'000);
     }
@@ -363,7 +434,7 @@ void duty::poll(thread_block& self) noexcept {
   if (!try_own(self.tid)) return;
   wake_up();
   drain(self);
-  take_pending(self, wait_set(), 1);
+  if (the_intake().at_large_tid.load() == 0) take_pending(self, wait_set(), 1);
   release(self);
 }
 

@@ -10,6 +10,9 @@
 //   stand-by   the runtime's own thread. Takes the duty when it is vacant and nobody came back for
 //              lease_ns, or when the queue has something and nobody looks.
 //   control    notify(), stop() and their kin, for the time of a change.
+//   an M       of the scheduler that has nothing to do, when goroutines receive: comes before
+//              receivers and the stand-by thread, and lets go when it has made a goroutine ready,
+//              which it then runs itself. See sched/signals.hpp.
 //
 //   owner_     means                          next, and who moves it
 //   0          vacant                         tid (any of the three, by compare-exchange)
@@ -19,13 +22,18 @@
 // gives way to wanters_ before it waits again. A receiver that finds it taken leaves its parker in
 // candidate_; an owner that leaves pokes it.
 //
+// An M that has let go is `at large`: the wait in the kernel stays its own. Signals are open on it,
+// and nobody else takes any until it is back, so they are taken in order; but others may have the
+// duty meanwhile, to dispatch what its handler queued or to change something.
+//
 // Invariants:
 //  (1) Dispatch happens only between taking and leaving owner_.
 //  (2) An owner that leaves has moved intake::consumer from awake to (asleep_wait, stand-by), so a
 //      handler that queues from then on wakes the stand-by thread. If that move fails there is
 //      news, and it looks again first; a bounded number of times, after which it leaves `news`
 //      there and sends the stand-by thread its control signal itself.
-//  (3) After a release, either a wanter, or a candidate that was poked, or the stand-by thread
+//  (3) But for an M at large, after a release, either a wanter, or a candidate that was poked, or
+//  the stand-by thread
 //      (now, or when the lease has run out) takes the duty. So a signal that is blocked
 //      everywhere is taken at most lease_max_ns after the program stopped receiving.
 //
@@ -55,6 +63,8 @@ class dispatcher {
   virtual void dispatch(signal_event& event) noexcept = 0;
   /// The calling thread is about to wait for signals: block them here if that is the arrangement.
   virtual void before_waiting(sigsafe::thread_block& self) noexcept = 0;
+  /// The calling M goes on to be at large: open them here.
+  virtual void before_running(sigsafe::thread_block& self) noexcept = 0;
 
  protected:
   ~dispatcher() = default;
@@ -75,6 +85,15 @@ class duty {
   /// Blocks a receiver until its parker is notified (true) or the deadline passes (false).
   bool receive_wait(sched::parker& parker, sigsafe::thread_block& self,
                     std::int64_t deadline_ns) noexcept;
+
+  /// An M without work waits with the duty until its parker is notified, or something has been made
+  /// ready. It is at large then: it has given the duty up, but signals come in by it alone.
+  void machine_wait(sched::parker& bed, sigsafe::thread_block& self,
+                    const sched::g_list& made_ready) noexcept;
+  /// The M at large will not come back: the signals are for others to take.
+  void resign(sigsafe::thread_block& self) noexcept;
+  /// Dispatches what is queued if nobody has the duty.
+  void look(sigsafe::thread_block& self) noexcept;
 
   /// A foreign loop looks: takes the duty if nobody has it, dispatches what is queued and one
   /// signal of the kernel's, and leaves it again. Never blocks.
@@ -104,7 +123,12 @@ class duty {
 
  private:
   bool try_own(int tid) noexcept;
-  bool lead(sched::parker& parker, sigsafe::thread_block& self, std::int64_t deadline_ns) noexcept;
+  bool try_own_wait(int tid) noexcept;
+  bool lead(sched::parker& parker, sigsafe::thread_block& self, std::int64_t deadline_ns,
+            const sched::g_list* made_ready = nullptr) noexcept;
+  bool rest() noexcept;
+  void let_go() noexcept;
+  void go_at_large(sigsafe::thread_block& self) noexcept;
   void lead_standing_by(sigsafe::thread_block& self) noexcept;
   bool loops_left_something(sigsafe::thread_block& self) noexcept;
   void lead_by_handler(sigsafe::thread_block& self) noexcept;

@@ -92,10 +92,13 @@ void runtime::enable(signal_set signals, const notify_options& options) {
   // The owner leaves its wait, and whoever waits next waits for the new set.
   duty_.own(self);
   publish_sets();
+  close_scheduler();
   duty_.release(self);
   // From now on these come through handlers only, and need threads that have them open.
   if (options.previous != chain::none) reopen(self, signals);
-  before_waiting(self);
+  // The M at large, should it be this thread, has them open until it waits.
+  sigsafe::the_intake().at_large_tid.load() == self.tid ? before_running(self)
+                                                        : before_waiting(self);
 }
 
 void runtime::publish_sets() noexcept {

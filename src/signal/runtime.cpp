@@ -91,6 +91,7 @@ runtime& runtime::start() {
   fresh->install_rules();
   runtime* started = fresh.release();  // lives as long as the process
   instance.store(started);
+  sched::set_signal_duty(started);
   return *started;
 }
 
@@ -181,6 +182,7 @@ void runtime::dispatch(signal_event& event) noexcept {
   dispatching_.fetch_add(1);
   if (entries != nullptr) {
     in.count.dispatched.fetch_add(1, std::memory_order_relaxed);
+    sched::signal_was_delivered();
   } else {
     unclaimed(event);
   }
@@ -212,29 +214,19 @@ void runtime::withdraw_handler(int signo) noexcept {
   if (wanted()) sys::rt_sigaction(signo, &ours, nullptr);
 }
 
-void runtime::before_waiting(sigsafe::thread_block& self) noexcept {
-  if (options_.isolate != isolation::strict) return;
-  const signal_set closed{self.closed.load()};
-  const signal_set missing = closable() - closed;
-  if (missing.empty()) return;
-  const signal_set open = missing - sys::current_mask();
-  if (open.empty()) return;
-  sys::block(open);
-  self.closed.fetch_or(open.bits());  // a handler here may have edited it meanwhile
-  sigsafe::the_intake().ever_closed.fetch_or(open.bits());
-}
-
 // -------------------------------------------------------------------------------------- chan_hook
 
 bool runtime::wait(void* parker, std::int64_t deadline_ns) {
   auto& mine = *static_cast<sched::parker*>(parker);
   // In a forked child the channel is a copy whose runtime did not come along.
   // By handler the stand-by thread alone takes signals: a second taker would break their order.
-  // A goroutine leaves its thread to others and cannot lead with it.
-  if (instance.load() != this || options_.way == way_in::handler || mine.is_goroutine()) {
+  if (instance.load() != this || options_.way == way_in::handler) {
     return mine.park_until(deadline_ns);
   }
-  return duty_.receive_wait(mine, here(), deadline_ns);
+  if (!mine.is_goroutine()) return duty_.receive_wait(mine, here(), deadline_ns);
+  // The M that is left goes to wait for signals when it has nothing else to do.
+  if (!goroutines_receive_.load(std::memory_order_relaxed)) goroutines_receive_.store(true);
+  return mine.park_until(deadline_ns);
 }
 
 // A loop found its descriptor readable, or just looks: one signal at a time, so that a loop with

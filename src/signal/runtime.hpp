@@ -19,6 +19,7 @@
 //      or changed, so the dispatcher never reads a freed one.
 #pragma once
 
+#include "sched/signals.hpp"
 #include "signal/duty.hpp"
 #include "signal/subscription.hpp"
 #include "sigsafe/thread_block.hpp"
@@ -44,7 +45,7 @@ inline constexpr auto never_closed = signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIG
                                                     SIGSYS, SIGPIPE, SIGXFSZ, SIGPROF, SIGURG) |
                                      forbidden_signals;
 
-class runtime final : dispatcher, detail::chan_hook {
+class runtime final : dispatcher, detail::chan_hook, sched::signal_duty {
  public:
   /// The running one; starts it when there is none. Throws std::system_error.
   static runtime& start();
@@ -84,6 +85,18 @@ class runtime final : dispatcher, detail::chan_hook {
   // dispatcher
   void dispatch(signal_event& event) noexcept override;
   void before_waiting(sigsafe::thread_block& self) noexcept override;
+  void before_running(sigsafe::thread_block& self) noexcept override;
+  // signal_duty
+  signal_set close_from_birth(sigsafe::thread_block& self, signal_set mask) noexcept override;
+  void begin_run(sigsafe::thread_block& self) noexcept override;
+  void end_run(sigsafe::thread_block& self, signal_set closed_before) noexcept override;
+  bool wants(const sigsafe::thread_block& self) noexcept override;
+  bool vacant() noexcept override;
+  void wait(sched::parker& bed, sigsafe::thread_block& self,
+            const sched::g_list& made_ready) noexcept override;
+  void look(sigsafe::thread_block& self) noexcept override;
+  void before_sleep(sigsafe::thread_block& self) noexcept override;
+  void rescue() noexcept override;
   // chan_hook
   bool wait(void* parker, std::int64_t deadline_ns) override;
   void poll() override;
@@ -101,6 +114,7 @@ class runtime final : dispatcher, detail::chan_hook {
   void set_entries(int signo, std::unique_ptr<entry_list> entries);
   void wait_for_dispatch() noexcept;
   void open_others(signal_set signals) noexcept;
+  void close_scheduler() noexcept;
   void unclaimed(const signal_event& event) noexcept;
 
   static void before_fork() noexcept;
@@ -120,6 +134,7 @@ class runtime final : dispatcher, detail::chan_hook {
   sigsafe::thread_block* threads_ = nullptr;
   duty duty_{*this};
   std::atomic<sched::parker*> service_{nullptr};
+  std::atomic<bool> goroutines_receive_{false};  // have done, once
   std::thread thread_;
 };
 

@@ -31,7 +31,112 @@ pthread_key_t end_key() {
   return key;
 }
 
+// A thread may have ended, or all requests be in use by threads that have not run since: it sees to
+// itself before it sleeps.
+constexpr int ask_again_max = 100;
+
+void ask_scheduler(signal_set open, signal_set close) noexcept {
+  signal_set sets[] = {open, close};
+  sched::for_each_thread(
+      [](sigsafe::thread_block& block, void* arg) {
+        if (&block == sigsafe::current_thread()) return;
+        const auto* const wish = static_cast<const signal_set*>(arg);
+        const signal_set closed{block.closed.load()};
+        const signal_set to_open = wish[0] & closed;
+        const signal_set to_close = wish[1] - closed - signal_set{block.born_blocked};
+        if (to_open.empty() && to_close.empty()) return;
+        for (int i = 0; i < ask_again_max; ++i) {
+          if (sigsafe::request_mask(block.tid, to_open, to_close,
+                                    sigsafe::mask_request::requested)) {
+            return;
+          }
+          sys::call(SYS_sched_yield);
+        }
+      },
+      sets);
+}
+
 }  // namespace
+
+void runtime::before_waiting(sigsafe::thread_block& self) noexcept {
+  if (options_.isolate != isolation::strict) return;
+  const signal_set lent{self.lent.exchange(0)};
+  sys::block(lent);
+  const signal_set closed{self.closed.load()};
+  const signal_set missing = closable() - closed - signal_set{self.born_blocked};
+  if (missing.empty()) return;
+  const signal_set open = missing - sys::current_mask();
+  if (open.empty()) return;
+  sys::block(open);
+  self.closed.fetch_or(open.bits());  // a handler here may have edited it meanwhile
+  sigsafe::the_intake().ever_closed.fetch_or(open.bits());
+}
+
+void runtime::before_running(sigsafe::thread_block& self) noexcept {
+  if (options_.isolate != isolation::strict) return;
+  const signal_set waited = duty_.wait_set();
+  const signal_set lent = waited & signal_set{self.born_blocked};
+  self.lent.store(lent.bits());
+  self.closed.fetch_and(~waited.bits());
+  sys::unblock(waited);
+}
+
+// ---------------------------------------------------------------------------- for the scheduler
+
+signal_set runtime::close_from_birth(sigsafe::thread_block& self, signal_set mask) noexcept {
+  if (running() != this || options_.isolate != isolation::strict) return {};
+  const signal_set close = closable() - mask;
+  self.closed.fetch_or(close.bits());
+  sigsafe::the_intake().ever_closed.fetch_or(close.bits());
+  return close;
+}
+
+void runtime::begin_run(sigsafe::thread_block& self) noexcept {
+  if (running() == this) before_waiting(self);
+}
+
+void runtime::end_run(sigsafe::thread_block& self, signal_set closed_before) noexcept {
+  if (running() != this) return;
+  sys::current_mask();  // a system call: the requests that are on their way come in here
+  const signal_set closed_there = signal_set{self.closed.load()} - closed_before;
+  self.closed.fetch_and(~closed_there.bits());
+  sys::unblock(closed_there);
+}
+
+bool runtime::wants(const sigsafe::thread_block& self) noexcept {
+  if (!goroutines_receive_.load(std::memory_order_relaxed) || duty_.wait_set().empty())
+    return false;
+  const int at_large = sigsafe::the_intake().at_large_tid.load();
+  return (at_large == 0 || at_large == self.tid) && running() == this;
+}
+
+bool runtime::vacant() noexcept {
+  const sigsafe::intake& in = sigsafe::the_intake();
+  const int owner = duty_.owner_tid();
+  return in.at_large_tid.load() == 0 && (owner == 0 || owner == in.standby_tid.load());
+}
+
+void runtime::wait(sched::parker& bed, sigsafe::thread_block& self,
+                   const sched::g_list& made_ready) noexcept {
+  duty_.machine_wait(bed, self, made_ready);
+}
+
+void runtime::look(sigsafe::thread_block& self) noexcept {
+  if (running() == this) duty_.look(self);
+}
+
+void runtime::before_sleep(sigsafe::thread_block& self) noexcept {
+  if (running() != this) return;
+  if (sigsafe::the_intake().at_large_tid.load() == self.tid) duty_.resign(self);
+  before_waiting(self);
+  // What is no longer subscribed, should nobody have been able to ask for it.
+  const signal_set stale = signal_set{self.closed.load()} - closable();
+  if (stale.empty()) return;
+  self.closed.fetch_and(~stale.bits());
+  sys::unblock(stale);
+}
+
+void runtime::rescue() noexcept { sigsafe::send_control(sigsafe::the_intake().standby_tid.load()); }
 
 sigsafe::thread_block& runtime::here() {
   if (sigsafe::thread_block* known = sigsafe::current_thread()) return *known;
@@ -56,6 +161,7 @@ sigsafe::thread_block& runtime::here() {
 
 void runtime::open_others(signal_set signals) noexcept {
   const sigsafe::thread_block* self = sigsafe::current_thread();
+  ask_scheduler(signals, {});
   const std::lock_guard hold{threads_lock_};
   for (auto* block = threads_; block != nullptr; block = block->next) {
     if (block == self || block->tid == 0) continue;
@@ -65,9 +171,22 @@ void runtime::open_others(signal_set signals) noexcept {
   }
 }
 
+// With the duty.
+void runtime::close_scheduler() noexcept {
+  if (options_.isolate != isolation::strict) return;
+  const signal_set set = closable();
+  sigsafe::the_intake().ever_closed.fetch_or(set.bits());
+  ask_scheduler({}, set);
+  // What Ms have blocked from birth has to be opened on the one by which signals come in.
+  const int at_large = sigsafe::the_intake().at_large_tid.load();
+  if (at_large == 0 || at_large == sys::gettid()) return;
+  sigsafe::request_mask(at_large, duty_.wait_set(), {}, sigsafe::mask_request::requested);
+}
+
 void runtime::close_here() noexcept {
   const std::lock_guard hold{control_};  // or a stop() would miss this thread
   sigsafe::thread_block& self = here();
+  if (self.tid == sigsafe::the_intake().at_large_tid.load()) return;  // signals come in by it
   const signal_set open = closable() - sys::current_mask();
   sys::block(open);
   self.closed.fetch_or(open.bits());

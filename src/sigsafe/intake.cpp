@@ -48,6 +48,9 @@ void nudge() noexcept {
     case asleep_wait:
       send_control(static_cast<int>(before >> 32));
       return;
+    case at_large:
+      if (const auto find_idle = instance.find_idle.load()) find_idle();
+      return;
   }
 }
 

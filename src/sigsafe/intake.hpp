@@ -10,6 +10,8 @@
 //   news            something came since its last look          awake (itself)
 //   asleep_futex    sleeps in futex_wait on this word           news (handler, which wakes it)
 //   asleep_wait     sleeps in rt_sigtimedwait, tid beside it    news (handler, which sends control)
+//   at_large        the M that has the duty runs goroutines,    news (handler, which has the
+//                   and looks at its next scheduling point      scheduler find an idle M as well)
 //
 // Invariants:
 //  (1) A handler pushes first and moves `consumer` second; the dispatcher moves it to awake first
@@ -34,7 +36,7 @@ namespace sigrun::sigsafe {
 
 struct thread_block;
 
-enum consumer_state : std::uint32_t { awake, news, asleep_futex, asleep_wait };
+enum consumer_state : std::uint32_t { awake, news, asleep_futex, asleep_wait, at_large };
 
 constexpr std::uint64_t consumer_word(consumer_state state, int tid) noexcept {
   return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(tid)) << 32) | state;
@@ -73,6 +75,8 @@ struct intake {
 
   event_queue queue;
   std::atomic<std::uint64_t> consumer{0};
+  /// The M that has the duty and runs goroutines, with the subscribed signals open; 0: none.
+  std::atomic<int> at_large_tid{0};
   mask_request requests[mask_requests_max]{};
   /// Number of requests in phase held_back; the dispatcher looks when the queue is empty.
   std::atomic<std::uint32_t> held_back_count{0};
@@ -96,6 +100,9 @@ struct intake {
   std::atomic<std::uint64_t> crash_signals{0};  // bit n-1
   /// While that is under way: sees every signal first, and does not return from those that end it.
   std::atomic<void (*)(int signo, const siginfo_t& info) noexcept> ending{nullptr};
+  /// Called when news comes while the consumer is at large: somebody idle may look sooner. Set once
+  /// by the scheduler; signal-safe.
+  std::atomic<void (*)() noexcept> find_idle{nullptr};
 };
 
 SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;
@@ -111,6 +118,10 @@ SIGRUN_SIGNAL_SAFE bool enqueue(const signal_event& event, std::uint32_t& used) 
 
 /// Tells the dispatcher to look.
 SIGRUN_SIGNAL_SAFE void nudge() noexcept;
+/// Somebody has to look at the queue.
+inline bool has_news() noexcept {
+  return static_cast<std::uint32_t>(the_intake().consumer.load()) == news;
+}
 
 /// Returns what the kernel said: a negated errno when the thread has ended.
 SIGRUN_SIGNAL_SAFE long send_control(int tid) noexcept;

@@ -8,7 +8,9 @@ namespace sigrun::sigsafe {
 
 signal_set original_thread_mask(signal_set current) noexcept {
   const thread_block* self = current_thread();
-  if (self != nullptr) return current - signal_set{self->closed.load()};
+  if (self != nullptr) {
+    return (current - signal_set{self->closed.load()}) | signal_set{self->lent.load()};
+  }
   // A thread we never met may have been made by one that we had closed, and inherited its mask.
   const intake& in = the_intake();
   return current - (signal_set{in.ever_closed.load()} - in.start_mask);
@@ -38,6 +40,7 @@ void forget_runtime() noexcept {
   in.chain_before.store(0);
   in.chain_after.store(0);
   in.consumer.store(consumer_word(awake, 0));
+  in.at_large_tid.store(0);
   in.held_back_count.store(0);
   for (mask_request& request : in.requests) request.phase.store(mask_request::vacant);
   set_current_thread(nullptr);

@@ -35,7 +35,8 @@ bool frame_is_sane(int signo, const siginfo_t* info, const ucontext_t* context,
   if (i - sp > frame_max || c - sp > frame_max) return false;
   if (!signal_set::valid(signo) || info->si_signo != signo) return false;
   const thread_block* self = current_thread();
-  if (self == nullptr || self->stack_low == nullptr) return true;
+  // Code of the user's may have given an M another one.
+  if (self == nullptr || self->stack_low == nullptr || self->runs_goroutines) return true;
   return sp - reinterpret_cast<std::uint64_t>(self->stack_low) <= self->stack_size;
 }
 
@@ -46,9 +47,15 @@ void edit_mask(thread_block* self, ucontext_t& context) noexcept {
   for (mask_request& request : in.requests) {
     if (request.phase.load() != mask_request::requested || request.tid.load() != tid) continue;
     const std::uint64_t open = request.open.load();
-    const std::uint64_t close = request.close.load() & ~mask;
+    std::uint64_t close = request.close.load() & ~mask;
+    // All threads are asked to close but the one by which signals come in, which may have become it
+    // since it was asked. It closes before it waits.
+    if (tid == in.at_large_tid.load()) close &= ~in.wanted.load();
     mask = (mask & ~open) | close;
-    if (self != nullptr) self->closed.store((self->closed.load() & ~open) | close);
+    if (self != nullptr) {
+      self->closed.store((self->closed.load() & ~open) | close);
+      self->lent.store(self->lent.load() | (open & self->born_blocked));
+    }
     request.phase.store(mask_request::vacant);
   }
 }
@@ -290,10 +297,11 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
   if (const auto ending = in.ending.load()) [[unlikely]]
     ending(signo, *info);
   if (chained_back(info, stack_pointer)) return;  // our own call is under way, and does the rest
-  // A thread that the runtime made never forks, so it need not ask: a system call saved.
+  // A thread that runs our code alone never forks, so it need not ask: a system call saved.
   const thread_block* self = current_thread();
   // No pid: only the scheduler has a handler, and it holds in a child as well.
-  const bool may_have_forked = in.pid != 0 && (self == nullptr || self->stack_low == nullptr);
+  const bool may_have_forked =
+      in.pid != 0 && (self == nullptr || self->stack_low == nullptr || self->runs_goroutines);
   if (may_have_forked && sys::getpid() != in.pid) [[unlikely]] {
     // The counter is the child's copy, or after vfork the parent's, who wants to know.
     in.count.foreign_child.fetch_add(1, std::memory_order_relaxed);

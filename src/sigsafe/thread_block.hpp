@@ -15,6 +15,11 @@ struct thread_block {
   /// Signals that the runtime blocked here and that were open before. Written by this thread,
   /// in ordinary code or in its own handler; read by others.
   std::atomic<std::uint64_t> closed{0};
+  /// Signals that were blocked here before the runtime, and are open while this M has the duty and
+  /// runs goroutines. Written by this thread.
+  std::atomic<std::uint64_t> lent{0};
+  /// What an M has blocked from its birth on, whatever is subscribed. Set once.
+  std::uint64_t born_blocked = 0;
   /// The thread is in, or on its way into, rt_sigtimedwait with the duty or on stand-by: a control
   /// signal that comes now must be left for the wait.
   std::atomic<bool> waits{false};
@@ -23,6 +28,8 @@ struct thread_block {
   /// This thread's signal stack (gsignal); null for a thread the runtime did not make.
   const unsigned char* stack_low = nullptr;
   std::uint64_t stack_size = 0;
+  /// Code of the user's runs here, which may fork.
+  bool runs_goroutines = false;
   thread_block* next = nullptr;  // module signal's list of all blocks
 };
 

@@ -23,6 +23,7 @@ struct endless final : dispatcher {
     sigsafe::sigsend(event, true);
   }
   void before_waiting(sigsafe::thread_block&) noexcept override {}
+  void before_running(sigsafe::thread_block&) noexcept override {}
   int dispatched = 0;
 };
 
