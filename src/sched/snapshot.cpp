@@ -43,10 +43,10 @@ bool still_there(const g_view& seen) noexcept {
 
 bool has_landed(const g* gp) noexcept {
   for (const machine* m = first_machine(); m != nullptr; m = m->next) {
-    if (__atomic_load_n(&m->left, __ATOMIC_RELAXED) == gp &&
-        __atomic_load_n(&m->todo, __ATOMIC_RELAXED) != after::nothing) {
-      return false;
-    }
+    if (__atomic_load_n(&m->left, __ATOMIC_RELAXED) != gp) continue;
+    after todo;
+    __atomic_load(&m->todo, &todo, __ATOMIC_RELAXED);  // clang takes no enum in the other form
+    if (todo != after::nothing) return false;
   }
   return true;
 }

@@ -62,7 +62,7 @@ def stop_continue_and_death_are_told(bench):
     pid = runner.ready()[0]
     os.kill(pid, signal.SIGSTOP)
     until("the program stopped", lambda: state_of(pid) == "T")
-    until("that is told", lambda: lines_of(path)[-1].get("change") == "stopped")
+    until("that is told", lambda: any(l.get("change") == "stopped" for l in lines_of(path)))
     runner.kill(signal.SIGCONT)
     until("so is its end", lambda: any(l.get("change") == "continued" for l in lines_of(path)))
     os.kill(pid, signal.SIGKILL)
