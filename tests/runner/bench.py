@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-PATIENCE_S = 80  # for one step; a test that waits longer has failed
+PATIENCE_S = 200  # for one step; a test that waits longer has failed
 DEAD_MAN_S = 100
 
 _libc = ctypes.CDLL(None, use_errno=True)
