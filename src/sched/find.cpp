@@ -239,8 +239,12 @@ int poll_now() noexcept {
 }
 
 void wake_one() noexcept {
-  scheduler& s = the_scheduler();
   std::atomic_thread_fence(std::memory_order_seq_cst);  // scheduler.hpp (1)
+  wake_one_ordered();
+}
+
+void wake_one_ordered() noexcept {
+  scheduler& s = the_scheduler();
   if (s.idle_count.load() == 0) return;
   int none = 0;
   if (s.spinning.load() != 0 || !s.spinning.compare_exchange_strong(none, 1)) return;

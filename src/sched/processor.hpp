@@ -39,7 +39,7 @@ struct processor {
   std::uint32_t random = 0;
   std::uint32_t quiet_wakes = 0;  // wakes for a lone G that were spared; see wake_for
 
-  alignas(64) sys::short_lock timers_lock;
+  alignas(64) sys::quick_lock timers_lock;
   timer::queue timers;                               // under timers_lock
   std::atomic<std::int64_t> next_timer{sys::never};  // under timers_lock; read by anybody
 

@@ -157,6 +157,8 @@ g* find_runnable(machine* m) noexcept;
 g* take_global(processor& p, int max) noexcept;
 /// Somebody may be needed: wakes an idle M, or makes one, when there is an idle P and nobody spins.
 void wake_one() noexcept;
+/// The same, when a fence lies between what was queued and this call.
+void wake_one_ordered() noexcept;
 /// Any idle P, unless the M has one. False: there is none.
 bool take_idle_p(machine* m) noexcept;
 /// Sleeps in the netpoller, if nobody else does and there is anything to wait for there. False:

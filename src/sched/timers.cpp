@@ -34,11 +34,12 @@ void timer_start(sched_timer& timer, std::int64_t when_ns) noexcept {
     const std::lock_guard hold(p.timers_lock);
     timer.home = &p;
     p.timers.add(timer, when_ns);
-    p.next_timer.store(p.timers.next());
+    p.next_timer.store(p.timers.next(), std::memory_order_release);
   }
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // scheduler.hpp (3), and (1)
   break_poll_before(when_ns);
   // Nobody may be awake to see it: the caller is a plain thread, or an M that has lost its P.
-  if (the_scheduler().poll_until.load() == 0) wake_one();
+  if (the_scheduler().poll_until.load() == 0) wake_one_ordered();
 }
 
 bool timer_stop(sched_timer& timer) noexcept {
@@ -47,7 +48,7 @@ bool timer_stop(sched_timer& timer) noexcept {
   const std::lock_guard hold(p.timers_lock);
   const bool removed = p.timers.remove(timer);
   // next_timer may be too early now, and somebody wakes for nothing: cheaper than to look.
-  if (removed && p.timers.size() == 0) p.next_timer.store(sys::never);
+  if (removed && p.timers.size() == 0) p.next_timer.store(sys::never, std::memory_order_release);
   return removed;
 }
 

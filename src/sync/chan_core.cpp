@@ -2,12 +2,11 @@
 #include <sigrun/detail/chan_core.hpp>
 
 #include "base/expect.hpp"
-#include "base/pause.hpp"
 #include "sched/park.hpp"
 #include "sys/clock.hpp"
 #include "sys/file.hpp"
 #include "sys/futex.hpp"
-#include "sys/membarrier.hpp"
+#include "sys/lock.hpp"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -19,33 +18,14 @@ namespace {
 
 static_assert(wait_for_ever == sys::never);
 
-// Long enough to outlast the holder's few instructions on another CPU, short enough not to matter
-// when the holder was preempted.
-constexpr int lock_spins = 64;
-constexpr std::int64_t lock_relook_ns = 200'000;
-
 void unlock_channel(void* lock) noexcept { static_cast<chan_core::mutex*>(lock)->unlock(); }
 
 }  // namespace
 
 // ------------------------------------------------------------------------------------- the lock
 
-void chan_core::mutex::lock_slowly() noexcept {
-  const auto try_lock = [this] { return word_.exchange(1, std::memory_order_acquire) == 0; };
-  for (int i = 0; i < lock_spins; ++i) {
-    if (word_.load(std::memory_order_relaxed) == 0 && try_lock()) return;
-    if (sleepers_.load(std::memory_order_relaxed) != 0) break;  // the wait is a long one
-    base::cpu_pause();
-  }
-  sleepers_.fetch_add(1);
-  const bool ordered = sys::barrier_everywhere();
-  while (!try_lock()) {
-    // Where there is no such barrier an unlocker may miss us. Then we look again soon.
-    const sys::timespec64 soon = sys::to_timespec(ordered ? 0 : sys::now_ns() + lock_relook_ns);
-    sys::futex_wait(word_, 1, ordered ? nullptr : &soon);
-  }
-  sleepers_.fetch_sub(1);
-}
+// The public header has sys::quick_lock's fast half, this is the slow one.
+void chan_core::mutex::lock_slowly() noexcept { sys::lock_quick_slowly(word_, sleepers_); }
 
 void chan_core::mutex::wake_one() noexcept { sys::futex_wake(word_, 1); }
 

@@ -15,6 +15,8 @@
 //       back or its fire() ends.
 //   (4) A value is put into the channel, and taken back, under lock_: so after disarm() there is
 //       none, and none comes. A receiver that was given its value before is not stopped.
+//   (5) Who has all the references changes their number by a plain store: nobody else can come by
+//       one. The handle's share is used by one caller at a time, who has the lock or is the last.
 #include <sigrun/time.hpp>
 
 #include "sched/clock.hpp"
@@ -93,10 +95,20 @@ class alignas(__STDCPP_DEFAULT_NEW_ALIGNMENT__) timer_state final : private sche
     arm(deadline_after(sched::now_ns(), wait_ns));
     return prevented;
   }
-  void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void add_reference() noexcept {
+    // (5); the acquires pair with the releases in drop_reference().
+    if (references_.load(std::memory_order_acquire) == 1) {
+      references_.store(2, std::memory_order_relaxed);
+    } else {
+      references_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
   void drop_reference() noexcept {
     // acq_rel: the last one sees what all others did.
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (references_.load(std::memory_order_acquire) != 1 &&
+        references_.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+      return;
+    }
     this->~timer_state();
     ::operator delete(static_cast<void*>(this));
   }
@@ -118,12 +130,21 @@ class alignas(__STDCPP_DEFAULT_NEW_ALIGNMENT__) timer_state final : private sche
     sched::timer_start(*this, when_ns);
   }
 
+  /// The caller has another one.
+  void give_back_reference() noexcept {
+    if (references_.load(std::memory_order_acquire) == 2) {
+      references_.store(1, std::memory_order_relaxed);  // (5)
+    } else {
+      references_.fetch_sub(1, std::memory_order_relaxed);
+    }
+  }
+
   bool disarm() noexcept {
     bool prevented = armed_;
     if (armed_) {
       armed_ = false;
       if (sched::timer_stop(*this)) {
-        references_.fetch_sub(1, std::memory_order_relaxed);  // the caller has another one
+        give_back_reference();
       } else {
         ++stale_;  // (2)
       }

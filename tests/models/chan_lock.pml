@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The channel's lock: chan_core::mutex in include/sigrun/detail/chan_core.hpp and lock_slowly() in
-// src/sync/chan_core.cpp. An unlocker stores 0 and looks at `sleepers`, with no fence between, so
+// The lock of channels and of a P's timers: quick_lock in src/sys/lock.hpp, whose fast half is also
+// chan_core::mutex in include/sigrun/detail/chan_core.hpp. An unlocker stores 0 and looks at `sleepers`, with no fence between, so
 // its store may wait in its store buffer while it looks. The model has that buffer: a process's
 // store of 0 sits in pending[] until the process drains it, which it may do at any later moment,
 // and must do at an atomic exchange, at a system call, and when a sleeper's barrier reaches it.
