@@ -108,6 +108,7 @@ g* parker::expire() noexcept {
 g* parker::take() noexcept {
   if (g_ == nullptr) return nullptr;
   g* const gp = g_;
+  if (holding_) return gp;  // (5)
   std::uint32_t seen = sleeping_state;
   return state_.compare_exchange_strong(seen, notified_state, std::memory_order_acq_rel) ? gp
                                                                                          : nullptr;

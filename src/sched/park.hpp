@@ -28,7 +28,8 @@
 //       no state at all: it leaves with the lock held, and the next to run there gives it up when
 //       the registers are saved. Until then no waker can have it, and from then on the waker that
 //       has it is the only one. (park_holding) The lock may go away with what the goroutine does
-//       next, so that does not return before the unlock has.
+//       next, so that does not return before the unlock has. A word does as well as a lock, when
+//       there is one waker and the parker is put into the word only then: join, in spawn.cpp.
 #pragma once
 
 #include "sched/machine.hpp"
@@ -57,8 +58,9 @@ class parker {
   park_result park(std::int64_t deadline_ns) noexcept;
 
   /// The same without a deadline, with a lock held that every waker must take before it may unpark;
-  /// `unlock(lock)` is called once the goroutine has left. Nobody may poke it. False, with the lock
-  /// still held: the caller is a thread, or its M has lost its P; it has to park the other way.
+  /// `unlock(lock)` is called once the goroutine has left; it may also unpark() the parker itself.
+  /// Nobody may poke it. False, and unlock was not called: the caller is a thread, or its M has
+  /// lost its P; it has to park the other way.
   bool park_holding(void (*unlock)(void* lock) noexcept, void* lock) noexcept;
 
   /// Has the owner's park() return `poked`, now or at its next call, unless it was notified. The

@@ -200,15 +200,38 @@ void recycle(g* gp) noexcept {
 bool ended(const g* gp) noexcept { return gp->life.load(std::memory_order_acquire) == over; }
 bool detached(const g* gp) noexcept { return gp->life.load(std::memory_order_acquire) == loose; }
 
+namespace {
+
+struct meeting_place {
+  g* joined;
+  parker* joiner;
+};
+
+// False: it has ended.
+bool wait_at(const meeting_place& place) noexcept {
+  std::uintptr_t live = 0;
+  if (place.joined->life.compare_exchange_strong(live,
+                                                 reinterpret_cast<std::uintptr_t>(place.joiner))) {
+    return true;
+  }
+  base::expect(live == over, "join: two callers join one goroutine");
+  return false;
+}
+
+}  // namespace
+
 void join_g(g* gp) noexcept {
   if (ended(gp)) return;  // acquire: pairs with the exchange in finish
   parker waiting(wait_reason::join, gp);
-  std::uintptr_t live = 0;
-  if (!gp->life.compare_exchange_strong(live, reinterpret_cast<std::uintptr_t>(&waiting))) {
-    base::expect(live == over, "join: two callers join one goroutine");
-    return;
-  }
-  waiting.park_until(sys::never);
+  meeting_place here{gp, &waiting};
+  // The one waker finds the parker in `life`, where it is put when the goroutine has left: park.hpp
+  // (5), with a word in the place of a lock.
+  const auto arrive = [](void* arg) noexcept {
+    const meeting_place& place = *static_cast<meeting_place*>(arg);
+    if (!wait_at(place)) place.joiner->unpark();
+  };
+  if (waiting.park_holding(arrive, &here)) return;
+  if (wait_at(here)) waiting.park_until(sys::never);
 }
 
 void detach_g(g* gp) noexcept {
