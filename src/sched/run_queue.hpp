@@ -44,7 +44,7 @@ class run_queue {
   }
 
   /// Owner. nullptr when there is none.
-  g* pop() noexcept {
+  [[gnu::always_inline]] g* pop() noexcept {
     g* gp = first_.load(std::memory_order_relaxed);
     if (!shared_.load(std::memory_order_relaxed)) {
       if (gp != nullptr) {
@@ -55,6 +55,7 @@ class run_queue {
       if (head == tail_.load(std::memory_order_relaxed)) return nullptr;
       gp = slots_[head % room].load(std::memory_order_relaxed);
       head_.store(head + 1, std::memory_order_release);
+      fetch_ahead(head + 1);
       return gp;
     }
     if (gp != nullptr && first_.compare_exchange_strong(gp, nullptr)) return gp;
@@ -139,6 +140,21 @@ class run_queue {
   bool shared() const noexcept { return shared_.load(std::memory_order_relaxed); }
 
  private:
+  /// Each G has a page of its own. Of the one after the next: begins to fetch the line of which a
+  /// switch needs most. Of the next one, whose line is there by now: the frames in which it goes
+  /// on. For an unshared queue, from which nobody else takes that one while it is read.
+  [[gnu::always_inline]] void fetch_ahead(std::uint32_t head) const noexcept {
+#if !SIGRUN_TSAN && !SIGRUN_ASAN
+    __builtin_prefetch(slots_[(head + 1) % room].load(std::memory_order_relaxed));
+    if (head == tail_.load(std::memory_order_relaxed)) return;
+    const g* const next = slots_[head % room].load(std::memory_order_relaxed);
+    const auto* const frames = static_cast<const char*>(next->fiber.context.stack_pointer);
+    __builtin_prefetch(frames);
+    __builtin_prefetch(frames + 64);
+    __builtin_prefetch(frames + 128);
+#endif
+  }
+
   std::atomic<std::uint32_t> head_{0};
   std::atomic<std::uint32_t> tail_{0};
   std::atomic<g*> first_{nullptr};
