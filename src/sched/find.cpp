@@ -83,6 +83,10 @@ g* look(machine* m) noexcept {
   processor& p = *m->p;
   std::int64_t now = 0;
   if (timers_due(p, now)) run_timers(p, now);
+  if (const std::int64_t when = next_retired_timer(); when != sys::never) {
+    if (now == 0) now = now_ns();
+    if (when <= now) run_retired_timers(now);
+  }
   // The fair turns (switch.cpp), in turn: what waits in this P's ring, and in the global queue.
   const std::uint32_t tick = p.tick.load(std::memory_order_relaxed);
   if ((tick & 127) == 0) {

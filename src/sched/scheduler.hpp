@@ -201,6 +201,10 @@ void recycle(g* gp) noexcept;
 
 /// Fires what is due on `p`; returns when the next one is.
 std::int64_t run_timers(processor& p, std::int64_t now_ns) noexcept;
+/// A P that max_procs() has retired keeps its timers, and whoever looks around fires them: no M
+/// comes back to it, and the others may never be idle. sys::never: there are none.
+std::int64_t next_retired_timer() noexcept;
+void run_retired_timers(std::int64_t now_ns) noexcept;
 /// The earliest deadline of all Ps.
 std::int64_t next_timer_of_all() noexcept;
 /// Wakes the M that sleeps in the netpoller when it would wake later than `when_ns`.

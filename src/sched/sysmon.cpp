@@ -45,7 +45,8 @@ constexpr auto left_open =
 void (*report_deadlock)() = nullptr;
 
 bool somebody_waits(const processor& p, std::int64_t now) noexcept {
-  return !p.queue.empty() || the_scheduler().global_size.load() != 0 || p.next_timer.load() <= now;
+  return !p.queue.empty() || the_scheduler().global_size.load() != 0 ||
+         p.next_timer.load() <= now || next_retired_timer() <= now;
 }
 
 // machine.hpp (1) and (2): the P, when its M is in user code; nullptr when it is in a section.

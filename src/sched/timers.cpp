@@ -84,6 +84,26 @@ std::int64_t run_timers(processor& p, std::int64_t now_ns) noexcept {
   return next;
 }
 
+std::int64_t next_retired_timer() noexcept {
+  scheduler& s = the_scheduler();
+  const int made = s.made.load(std::memory_order_acquire);
+  std::int64_t earliest = sys::never;
+  for (int i = s.procs.load(std::memory_order_relaxed); i < made; ++i) {
+    processor* const p = s.ps[i].load(std::memory_order_acquire);
+    earliest = std::min(earliest, p->next_timer.load(std::memory_order_relaxed));
+  }
+  return earliest;
+}
+
+void run_retired_timers(std::int64_t now_ns) noexcept {
+  scheduler& s = the_scheduler();
+  const int made = s.made.load(std::memory_order_acquire);
+  for (int i = s.procs.load(std::memory_order_relaxed); i < made; ++i) {
+    processor* const p = s.ps[i].load(std::memory_order_acquire);
+    if (p->next_timer.load(std::memory_order_relaxed) <= now_ns) run_timers(*p, now_ns);
+  }
+}
+
 std::int64_t next_timer_of_all() noexcept {
   scheduler& s = the_scheduler();
   std::int64_t earliest = sys::never;

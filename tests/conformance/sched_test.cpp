@@ -264,6 +264,33 @@ TEST_F(SchedConformance, TheNumberOfProcessorsMayChangeUnderLoad) {
   EXPECT_EQ(sum.load(), long{workers} * rounds);
 }
 
+// Nobody comes back to a P that max_procs() has retired, and the P that is left is never idle here.
+TEST_F(SchedConformance, TimersOfARetiredProcessorFireThoughTheOthersAreBusy) {
+  constexpr int starters = 4;
+  constexpr int each = 4;
+  max_procs(starters);
+  std::atomic<int> there{0};
+  std::atomic<int> fired{0};
+  std::vector<goroutine> all;
+  for (int i = 0; i < starters; ++i) {
+    all.push_back(go([&] {
+      for (++there; there.load() < starters;) preempt_point();  // each on a P of its own
+      for (int k = 0; k < each; ++k) after_func(20ms, [&fired] { ++fired; });
+    }));
+  }
+  for (goroutine& one : all) one.join();
+  max_procs(1);
+  const auto busy = [&fired] {
+    const auto give_up = std::chrono::steady_clock::now() + 20s;
+    while (fired.load() < starters * each && std::chrono::steady_clock::now() < give_up) yield();
+  };
+  goroutine one = go(busy);
+  goroutine two = go(busy);
+  one.join();
+  two.join();
+  EXPECT_EQ(fired.load(), starters * each);
+}
+
 TEST_F(SchedConformance, SettingsOutOfRangeAreRefused) {
   EXPECT_THROW(max_procs(0), std::invalid_argument);
   EXPECT_THROW(max_procs(257), std::invalid_argument);
