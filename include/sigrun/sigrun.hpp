@@ -11,6 +11,7 @@
 #include <sigrun/context.hpp>
 #include <sigrun/crash.hpp>
 #include <sigrun/dump.hpp>
+#include <sigrun/fault.hpp>
 #include <sigrun/file.hpp>
 #include <sigrun/go.hpp>
 #include <sigrun/net.hpp>

@@ -12,11 +12,16 @@
 // Nothing here knows its owner: a lock may be released by another goroutine than the one that took
 // it. An object may be destroyed as soon as no caller waits on it and none will use it again, also
 // by the caller that has just locked it after somebody's unlock.
-// Happens-before is as with std's: what was done before an unlock, a done(), a release() or the
-// end of a once is seen after the lock, wait() or acquire() that it lets in.
+// A lock is poisoned when the code that held it has faulted and its frames are gone (fault.hpp):
+// what it guards may be half changed. Then lock() and the try_lock…() that wait throw
+// lock_poisoned, also in those who wait already, and try_lock() is false; unlock() does nothing. A
+// shared lock that was held so is released. Happens-before is as with std's: what was done before
+// an unlock, a done(), a release() or the end of a once is seen after the lock, wait() or acquire()
+// that it lets in.
 #pragma once
 
 #include <sigrun/detail/deadline.hpp>
+#include <sigrun/detail/held_locks.hpp>
 #include <sigrun/detail/wait_list.hpp>
 
 #include <atomic>
@@ -25,9 +30,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <system_error>
 #include <utility>
 
 namespace sigrun {
+
+/// Thrown by who asks for a lock that is poisoned. Its code is EOWNERDEAD.
+class lock_poisoned : public std::system_error {
+ public:
+  /// `what` names the lock's type.
+  explicit lock_poisoned(const char* what);
+};
 
 /// Mutual exclusion; meets TimedLockable, so std::lock_guard, unique_lock and scoped_lock take it.
 /// Not recursive: who locks it twice waits for itself.
@@ -41,16 +54,55 @@ class mutex {
   mutex(const mutex&) = delete;
   mutex& operator=(const mutex&) = delete;
 
-  void lock() noexcept {
+  /// Throws lock_poisoned.
+  void lock() {
     std::uint32_t seen = 0;
     // acquire pairs with the release in unlock() and unlock_slowly().
     if (!word_.compare_exchange_strong(seen, locked_, std::memory_order_acquire,
                                        std::memory_order_relaxed)) [[unlikely]] {
       lock_slowly(detail::wait_for_ever);
     }
+    note_taken();
   }
   /// True: it is locked by the caller now.
-  [[nodiscard]] bool try_lock() noexcept {
+  [[nodiscard]] bool try_lock() noexcept { return try_take() && note_taken(); }
+  /// The same, after waiting until a deadline at most. Throws lock_poisoned.
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> wait) {
+    return (try_take() || lock_slowly(detail::deadline_in(wait))) && note_taken();
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> deadline) {
+    return (try_take() || lock_slowly(detail::deadline_by(deadline))) && note_taken();
+  }
+  /// Throws std::logic_error("unlock of unlocked mutex"), and nothing has changed, when it is not
+  /// locked. (In a guard's destructor that ends the program, which is meant.)
+  void unlock() {
+    if (detail::noting_locks()) [[unlikely]]
+      detail::note_unlocked(this);
+    std::uint32_t seen = locked_;
+    // release pairs with the acquire of whoever locks next.
+    if (!word_.compare_exchange_strong(seen, 0, std::memory_order_release,
+                                       std::memory_order_relaxed)) [[unlikely]] {
+      unlock_slowly();
+    }
+  }
+
+  bool poisoned() const noexcept {
+    return (word_.load(std::memory_order_acquire) & poisoned_) != 0;
+  }
+  /// For who has put right what it guards: a poisoned one is free again; any other is as before.
+  void clear_poison() noexcept;
+
+ private:
+  friend struct detail::sync_access;
+
+  static constexpr std::uint32_t locked_ = 1;
+  static constexpr std::uint32_t queued_ = 2;
+  static constexpr std::uint32_t woken_ = 4;
+  static constexpr std::uint32_t poisoned_ = 8;
+
+  bool try_take() noexcept {
     std::uint32_t seen = word_.load(std::memory_order_relaxed);
     while ((seen & locked_) == 0) {
       if (word_.compare_exchange_weak(seen, seen | locked_, std::memory_order_acquire,
@@ -60,34 +112,14 @@ class mutex {
     }
     return false;
   }
-  /// The same, after waiting until a deadline at most.
-  template <class Rep, class Period>
-  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> wait) {
-    return try_lock() || lock_slowly(detail::deadline_in(wait));
+  bool note_taken() noexcept {
+    if (detail::noting_locks()) [[unlikely]]
+      detail::note_locked(this, &mutex::poison);
+    return true;
   }
-  template <class Clock, class Duration>
-  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> deadline) {
-    return try_lock() || lock_slowly(detail::deadline_by(deadline));
-  }
-  /// Throws std::logic_error("unlock of unlocked mutex"), and nothing has changed, when it is not
-  /// locked. (In a guard's destructor that ends the program, which is meant.)
-  void unlock() {
-    std::uint32_t seen = locked_;
-    // release pairs with the acquire of whoever locks next.
-    if (!word_.compare_exchange_strong(seen, 0, std::memory_order_release,
-                                       std::memory_order_relaxed)) [[unlikely]] {
-      unlock_slowly();
-    }
-  }
-
- private:
-  friend struct detail::sync_access;
-
-  static constexpr std::uint32_t locked_ = 1;
-  static constexpr std::uint32_t queued_ = 2;
-  static constexpr std::uint32_t woken_ = 4;
-
-  bool lock_slowly(std::int64_t deadline_ns) noexcept;
+  static bool poison(void* lock) noexcept;
+  [[noreturn]] void refuse(std::uint32_t mine);
+  bool lock_slowly(std::int64_t deadline_ns);
   void unlock_slowly();
 
   std::atomic<std::uint32_t> word_{0};
@@ -100,33 +132,32 @@ class mutex {
 /// A writer that waits keeps new readers out; when a writer is done, the readers that wait are
 /// let in before the next writer. So neither starves. For the same reason a reader must not take
 /// the lock a second time while it holds it: a writer in between blocks both for ever.
-/// At most 2^30 readers at once.
+/// At most 2^29 readers at once.
 class rw_mutex {
  public:
   constexpr rw_mutex() noexcept = default;
   rw_mutex(const rw_mutex&) = delete;
   rw_mutex& operator=(const rw_mutex&) = delete;
 
-  void lock() noexcept {
-    if (!try_lock()) [[unlikely]]
+  /// Throws lock_poisoned, as all that wait.
+  void lock() {
+    if (!try_take()) [[unlikely]]
       lock_slowly(detail::wait_for_ever);
+    note_taken();
   }
-  [[nodiscard]] bool try_lock() noexcept {
-    std::uint32_t seen = 0;
-    // acquire pairs with every release of the word: the writer's and each reader's unlock.
-    return word_.compare_exchange_strong(seen, writer_, std::memory_order_acquire,
-                                         std::memory_order_relaxed);
-  }
+  [[nodiscard]] bool try_lock() noexcept { return try_take() && note_taken(); }
   template <class Rep, class Period>
   [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> wait) {
-    return try_lock() || lock_slowly(detail::deadline_in(wait));
+    return (try_take() || lock_slowly(detail::deadline_in(wait))) && note_taken();
   }
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> deadline) {
-    return try_lock() || lock_slowly(detail::deadline_by(deadline));
+    return (try_take() || lock_slowly(detail::deadline_by(deadline))) && note_taken();
   }
   /// Throws std::logic_error("unlock of unlocked rw_mutex") when no writer holds it.
   void unlock() {
+    if (detail::noting_locks()) [[unlikely]]
+      detail::note_unlocked(this);
     std::uint32_t seen = writer_;
     if (!word_.compare_exchange_strong(seen, 0, std::memory_order_release,
                                        std::memory_order_relaxed)) [[unlikely]] {
@@ -134,12 +165,58 @@ class rw_mutex {
     }
   }
 
-  void lock_shared() noexcept {
-    if (!try_lock_shared()) [[unlikely]]
+  void lock_shared() {
+    if (!try_share()) [[unlikely]]
       lock_shared_slowly(detail::wait_for_ever);
+    note_shared();
   }
   /// False while a writer holds it or waits for it.
-  [[nodiscard]] bool try_lock_shared() noexcept {
+  [[nodiscard]] bool try_lock_shared() noexcept { return try_share() && note_shared(); }
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_shared_for(std::chrono::duration<Rep, Period> wait) {
+    return (try_share() || lock_shared_slowly(detail::deadline_in(wait))) && note_shared();
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_shared_until(std::chrono::time_point<Clock, Duration> deadline) {
+    return (try_share() || lock_shared_slowly(detail::deadline_by(deadline))) && note_shared();
+  }
+  /// Throws std::logic_error("unlock_shared of unlocked rw_mutex") when no reader holds it.
+  void unlock_shared() {
+    if (detail::noting_locks()) [[unlikely]]
+      detail::note_unlocked(this);
+    std::uint32_t seen = word_.load(std::memory_order_relaxed);
+    while (seen >= reader_ && (seen & writer_) == 0 &&
+           ((seen & pending_) == 0 || seen >= 2 * reader_)) {
+      // release pairs with the acquire of the writer that comes next.
+      if (word_.compare_exchange_weak(seen, seen - reader_, std::memory_order_release,
+                                      std::memory_order_relaxed)) {
+        return;
+      }
+    }
+    unlock_shared_slowly();
+  }
+
+  bool poisoned() const noexcept {
+    return (word_.load(std::memory_order_acquire) & poisoned_) != 0;
+  }
+  /// As mutex's.
+  void clear_poison() noexcept;
+
+ private:
+  friend struct detail::sync_access;
+
+  static constexpr std::uint32_t writer_ = 1;
+  static constexpr std::uint32_t pending_ = 2;
+  static constexpr std::uint32_t reader_ = 4;
+  static constexpr std::uint32_t poisoned_ = std::uint32_t{1} << 31;  // with writer_ alone
+
+  bool try_take() noexcept {
+    std::uint32_t seen = 0;
+    // acquire pairs with every release of the word: the writer's and each reader's unlock.
+    return word_.compare_exchange_strong(seen, writer_, std::memory_order_acquire,
+                                         std::memory_order_relaxed);
+  }
+  bool try_share() noexcept {
     std::uint32_t seen = word_.load(std::memory_order_relaxed);
     while ((seen & (writer_ | pending_)) == 0) {
       // acquire pairs with the writer's release.
@@ -150,36 +227,20 @@ class rw_mutex {
     }
     return false;
   }
-  template <class Rep, class Period>
-  [[nodiscard]] bool try_lock_shared_for(std::chrono::duration<Rep, Period> wait) {
-    return try_lock_shared() || lock_shared_slowly(detail::deadline_in(wait));
+  bool note_taken() noexcept {
+    if (detail::noting_locks()) [[unlikely]]
+      detail::note_locked(this, &rw_mutex::poison);
+    return true;
   }
-  template <class Clock, class Duration>
-  [[nodiscard]] bool try_lock_shared_until(std::chrono::time_point<Clock, Duration> deadline) {
-    return try_lock_shared() || lock_shared_slowly(detail::deadline_by(deadline));
+  bool note_shared() noexcept {
+    if (detail::noting_locks()) [[unlikely]]
+      detail::note_locked(this, &rw_mutex::let_go);
+    return true;
   }
-  /// Throws std::logic_error("unlock_shared of unlocked rw_mutex") when no reader holds it.
-  void unlock_shared() {
-    std::uint32_t seen = word_.load(std::memory_order_relaxed);
-    while (seen >= reader_ && ((seen & pending_) == 0 || seen >= 2 * reader_)) {
-      // release pairs with the acquire of the writer that comes next.
-      if (word_.compare_exchange_weak(seen, seen - reader_, std::memory_order_release,
-                                      std::memory_order_relaxed)) {
-        return;
-      }
-    }
-    unlock_shared_slowly();
-  }
-
- private:
-  friend struct detail::sync_access;
-
-  static constexpr std::uint32_t writer_ = 1;
-  static constexpr std::uint32_t pending_ = 2;
-  static constexpr std::uint32_t reader_ = 4;
-
-  bool lock_slowly(std::int64_t deadline_ns) noexcept;
-  bool lock_shared_slowly(std::int64_t deadline_ns) noexcept;
+  static bool poison(void* lock) noexcept;
+  static bool let_go(void* lock) noexcept;
+  bool lock_slowly(std::int64_t deadline_ns);
+  bool lock_shared_slowly(std::int64_t deadline_ns);
   void unlock_slowly();
   void unlock_shared_slowly();
   void clear_pending_if_empty() noexcept;

@@ -140,6 +140,14 @@ void on_thread_stack(void* argument) {
 }  // namespace
 #endif
 
+void left_thread_stack([[maybe_unused]] fiber_state& self,
+                       [[maybe_unused]] fiber_state& thread_fiber) noexcept {
+#if SIGRUN_ASAN
+  __sanitizer_start_switch_fiber(&thread_fiber.asan_fake_stack, self.stack_low, self.stack_size);
+  __sanitizer_finish_switch_fiber(self.asan_fake_stack, nullptr, nullptr);
+#endif
+}
+
 void call_on_thread_stack([[maybe_unused]] fiber_state& self, fiber_state& thread_fiber,
                           void (*f)(void*), void* arg) {
   // Right below the parked frame: who parked made a call, so nothing of it lies further down.

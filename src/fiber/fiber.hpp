@@ -112,5 +112,7 @@ void* switch_to(fiber_state& from, fiber_state& to, leave leaving, const thread_
 /// exception passes through. Neither f nor what it calls may switch.
 void call_on_thread_stack(fiber_state& self, fiber_state& thread_fiber, void (*f)(void*),
                           void* arg);
+/// Said by who has left such a call by a jump: the tools learn that `self` runs again.
+void left_thread_stack(fiber_state& self, fiber_state& thread_fiber) noexcept;
 
 }  // namespace sigrun::fiber

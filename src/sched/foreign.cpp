@@ -43,4 +43,15 @@ void run_foreign(void (*f)(void*), void* arg) {
   fiber::call_on_thread_stack(m->current->fiber, m->g0, f, arg);
 }
 
+bool in_foreign() noexcept {
+  const machine* const m = current_machine();
+  return m != nullptr && m->current != nullptr && m->foreign.load(std::memory_order_relaxed) != 0;
+}
+
+void end_foreign() noexcept {
+  machine* const m = current_machine();
+  fiber::left_thread_stack(m->current->fiber, m->g0);
+  end(m);
+}
+
 }  // namespace sigrun::sched

@@ -20,6 +20,7 @@
 
 #include "fiber/fiber.hpp"
 #include "sched/wait_reason.hpp"
+#include "sigsafe/thread_block.hpp"
 #include "stack/stack.hpp"
 
 #include <atomic>
@@ -113,6 +114,7 @@ struct alignas(64) g {
   bool trimmed = false;    // its stack holds no more than this page
   short_name name;
   void* labels = nullptr;  // module go's
+  sigsafe::fault_slot faults;
 };
 
 /// A list of Gs through `next`, first in first out.

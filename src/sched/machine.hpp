@@ -95,4 +95,11 @@ inline g* g_on(const machine* m) noexcept {
   return m == nullptr || m->foreign.load(std::memory_order_relaxed) != 0 ? nullptr : m->current;
 }
 
+/// What module fault keeps for the code that runs here: the goroutine's, in a foreign call too, or
+/// the thread's.
+inline sigsafe::fault_slot& current_fault_slot() noexcept {
+  machine* const m = current_machine();
+  return m != nullptr && m->current != nullptr ? m->current->faults : sigsafe::thread_fault_slot();
+}
+
 }  // namespace sigrun::sched

@@ -94,6 +94,14 @@ void change_g(g* gp, void (*change)(g* gp, void* arg), void* arg);
 /// sysmon takes the P after 20 microseconds. An exception passes through. On a plain thread, and
 /// inside another foreign call, it just runs f(arg).
 void run_foreign(void (*f)(void*), void* arg);
+/// Whether the caller is in one; and the end of it, for who has left it by a jump.
+bool in_foreign() noexcept;
+void end_foreign() noexcept;
+
+// ------------------------------------------------------------------------------------------ faults
+
+/// Called at the end of a goroutine whose g::faults.held is set, as ordinary code of it.
+void set_end_of_faulting(void (*end)() noexcept) noexcept;
 
 // ------------------------------------------------------------------------------------- settings
 

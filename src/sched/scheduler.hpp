@@ -68,6 +68,8 @@ struct scheduler {
 
   poll::poller poller;
 
+  std::atomic<void (*)() noexcept> end_of_faulting{nullptr};  // set before any held is
+
   // sysmon
   std::atomic<std::uint32_t> sysmon_asleep{0};
   std::atomic<std::uint32_t> sysmon_bell{0};  // rung: it looks at once

@@ -120,6 +120,7 @@ g* new_g(const new_g_request& request) noexcept {
   gp->parent_id = parent != nullptr ? std::uint64_t{parent->id} : 0;
   gp->created_at = request.created_at;
   gp->trimmed = false;
+  gp->faults = {};
   const auto below = reinterpret_cast<std::uintptr_t>(gp) - request.closure_size;
   gp->closure = reinterpret_cast<void*>(align_down(below, request.closure_align));
   return gp;

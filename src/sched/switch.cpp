@@ -166,6 +166,8 @@ void goroutine_main(void* gp, void* m) noexcept {
   land(static_cast<machine*>(m));
   leave_section(static_cast<machine*>(m));
   self->entry(self->closure);
+  if (self->faults.held != nullptr) [[unlikely]]
+    the_scheduler().end_of_faulting.load()();
   machine* const last = enter(current_machine());
   leave(last, after::exit, nullptr, take_joiner(self));
 }
@@ -229,6 +231,10 @@ void ready_all(g_list& list) noexcept {
 }
 
 // ------------------------------------------------------------------------------- for other modules
+
+void set_end_of_faulting(void (*end)() noexcept) noexcept {
+  the_scheduler().end_of_faulting.store(end);
+}
 
 g* current_g() noexcept { return g_on(current_machine()); }
 

@@ -59,8 +59,7 @@ void runtime::notify(event_channel& channel, signal_set signals, const notify_op
 bool runtime::keeps_rule(int signo) noexcept {
   const sigsafe::intake& in = sigsafe::the_intake();
   return signo == sigsafe::control_signal || (signo == SIGPIPE && in.pipe_by_fd.load()) ||
-         (signo == SIGQUIT && in.quit_dumps.load()) ||
-         (signo == SIGSEGV && in.stack_overflow.load() != nullptr);
+         (signo == SIGQUIT && in.quit_dumps.load()) || sigsafe::keeps_fault(signo);
 }
 
 // Opens signals on every thread that was closed for them.
@@ -214,8 +213,8 @@ void runtime::put_back(int signo, afterwards then) {
     to.handler = sys::handler_ignore;
   }
   if (then == afterwards::at_start) to = at_start_[static_cast<std::size_t>(signo)];
-  // These two are ours whatever stands behind; the other rules give way to a handler.
-  const bool in_any_case = signo == sigsafe::control_signal || signo == SIGSEGV;
+  // These are ours whatever stands behind; the other rules give way to a handler.
+  const bool in_any_case = signo == sigsafe::control_signal || sigsafe::keeps_fault(signo);
   if (keeps_rule(signo) && (in_any_case || to.handler == sys::handler_default)) {
     const sys::kernel_sigaction ours = sigsafe::our_action();
     in.original[signo] = to;

@@ -12,6 +12,12 @@ constinit intake instance;
 
 }  // namespace
 
+bool keeps_fault(int signo) noexcept {
+  const intake& in = the_intake();
+  return (signo == SIGSEGV && in.stack_overflow.load() != nullptr) ||
+         (recoverable_faults.has(signo) && in.recover.load() != nullptr);
+}
+
 intake& the_intake() noexcept { return instance; }
 
 long send_control(int tid) noexcept {

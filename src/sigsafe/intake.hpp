@@ -87,6 +87,10 @@ struct intake {
   /// Set once by the scheduler, which installs our handler for SIGSEGV; signal-safe.
   std::atomic<bool (*)(const siginfo_t& info, const ucontext_t& context) noexcept> stack_overflow{
       nullptr};
+  /// Asked for every true fault but an overflow: does the code that raised it want to go on
+  /// elsewhere? Then the context is edited. Set once by module fault, which installs our handler
+  /// for `recoverable_faults`; signal-safe.
+  std::atomic<bool (*)(const siginfo_t& info, ucontext_t& context) noexcept> recover{nullptr};
   /// Asked for every control signal: has the scheduler wished that the interrupted goroutine stop,
   /// and may it, here? Then the context is edited. Set once by the scheduler; signal-safe.
   std::atomic<void (*)(siginfo_t& info, ucontext_t& context) noexcept> preempt{nullptr};
@@ -106,6 +110,13 @@ struct intake {
 };
 
 SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;
+
+/// The faults that can be recovered from.
+inline constexpr auto recoverable_faults = signal_set::of(SIGSEGV, SIGBUS, SIGFPE);
+
+/// Whether ours stays installed for this fault although nobody subscribes: for overflows, or to
+/// recover.
+SIGRUN_SIGNAL_SAFE bool keeps_fault(int signo) noexcept;
 
 /// Puts an event in the queue and sees that somebody dispatches it. `merge` decides what becomes
 /// of it when the ring is full: true counts it in its overflow slot. False: the ring was full and

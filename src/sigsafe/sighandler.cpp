@@ -229,8 +229,8 @@ void unsubscribed(int signo, siginfo_t* info, void* context, const void* stack_p
   }
   if (original.handler == sys::handler_ignore || signo == control_signal) return;
   if (crashes(signo, *info, context)) die_by(signo, info);
-  // Installed for stack overflows only, and somebody sent it.
-  if (signo == SIGSEGV && in.stack_overflow.load() != nullptr) die_by(signo, info);
+  // Installed for true faults only, and somebody sent it.
+  if (keeps_fault(signo)) die_by(signo, info);
   if (is_ours(now)) {
     // A stop() is under way on another thread. The dispatcher hands the signal back when it is.
     queue_signal(signo, *info, *static_cast<ucontext_t*>(context));
@@ -243,7 +243,7 @@ void unsubscribed(int signo, siginfo_t* info, void* context, const void* stack_p
     case default_action::core:
       die_by(signo, info);
     case default_action::stop:
-      sys::kill(in.pid, SIGSTOP);
+      sys::kill(sys::getpid(), SIGSTOP);
       return;
     case default_action::ignore:
     case default_action::resume:
@@ -259,15 +259,18 @@ void set_mask_of(const sys::kernel_sigaction& original, int signo, ucontext_t& c
   sys::set_mask(mask);
 }
 
-// A true fault never goes to a channel. Returning with the older disposition in place executes the
-// instruction again, so that the process dies of it, at that place, with that siginfo. A stack that
-// has ended is not handed to the original handler: nothing can go on from there.
+// A true fault never goes to a channel. Whoever is guarded against it goes on elsewhere. Else:
+// returning with the older disposition in place executes the instruction again, so that the process
+// dies of it, at that place, with that siginfo. A stack that has ended is not recovered, nor handed
+// to the original handler: nothing can go on from there.
 void real_fault(int signo, siginfo_t* info, void* context) noexcept {
   const intake& in = the_intake();
   const sys::kernel_sigaction& original = in.original[signo];
   auto* const machine = static_cast<ucontext_t*>(context);
   const auto overflow = signo == SIGSEGV ? in.stack_overflow.load() : nullptr;
   const bool overflown = overflow != nullptr && overflow(*info, *machine);
+  const auto recover = recoverable_faults.has(signo) ? in.recover.load() : nullptr;
+  if (!overflown && recover != nullptr && recover(*info, *machine)) return;
   if (!overflown && original.handler > sys::handler_ignore) {
     set_mask_of(original, signo, *machine);
     call_original(signo, info, context);

@@ -11,7 +11,8 @@ namespace sigrun::sigsafe {
 namespace {
 
 constexpr std::uint64_t page = 4096;
-// Our handlers need under 2 KiB (their frames, added up); a chained foreign handler gets the rest.
+// Our handlers need under 2 KiB (their frames, added up), and a walk over the faulting stack 8
+// more; a chained foreign handler gets the rest.
 constexpr std::uint64_t handlers_need = 60 * 1024;
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace {
 // Initial-exec (a flag of this target), so that no handler ever enters the dynamic linker.
 constinit thread_local thread_block* here = nullptr;
 constinit thread_local chain_call under_way{};
+constinit thread_local fault_slot faults{};
 
 }  // namespace
 
@@ -21,5 +22,6 @@ constinit thread_local chain_call under_way{};
   sigrun_machine_here = machine;
 }
 [[gnu::noinline]] chain_call& current_chain_call() noexcept { return under_way; }
+[[gnu::noinline]] fault_slot& thread_fault_slot() noexcept { return faults; }
 
 }  // namespace sigrun::sigsafe

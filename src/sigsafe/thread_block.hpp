@@ -64,6 +64,19 @@ SIGRUN_SIGNAL_SAFE void set_current_thread(thread_block* block) noexcept;
 }
 SIGRUN_SIGNAL_SAFE void set_current_machine(void* machine) noexcept;
 
+/// What the fault handler finds about the code that it interrupts: one of each goroutine, and one
+/// of each thread for code outside of goroutines. Written by the owner alone; its handler reads it
+/// between two of its instructions.
+struct fault_slot {
+  void* guard = nullptr;         // fault::guard_frame: the innermost guarded() under way
+  void* held = nullptr;          // sync's held_table: the locks taken since
+  std::uint32_t in_runtime = 0;  // above 0: a lock of the runtime's own is held; see sync/held.hpp
+  bool panics = false;           // set_panic_on_fault
+  bool faulted = false;          // a fault was thrown in it
+};
+/// The calling thread's. Never inlined, as current_thread().
+SIGRUN_SIGNAL_SAFE fault_slot& thread_fault_slot() noexcept;
+
 /// The call of a foreign handler that is under way on this thread: its siginfo, and the frame of
 /// the function that made it.
 struct chain_call {

@@ -86,6 +86,7 @@ struct entry {
 
 struct common_entry {
   std::uint8_t pointer_encoding = 0;
+  std::uint8_t lsda_encoding = 0xff;  // DW_EH_PE_omit
   bool augmented = false;
 };
 
@@ -122,7 +123,7 @@ bool read_common(const module_view& image, std::uint64_t at, entry& to, common_e
     const std::uint64_t begin = in.at();
     for (const char* c = augmentation + 1; *c != '\0'; ++c) {
       if (*c == 'R') common.pointer_encoding = in.take<std::uint8_t>();
-      if (*c == 'L') in.take<std::uint8_t>();
+      if (*c == 'L') common.lsda_encoding = in.take<std::uint8_t>();
       if (*c == 'S') rules.signal_frame = true;
       if (*c == 'P') {
         const auto encoding = in.take<std::uint8_t>();
@@ -139,6 +140,13 @@ bool read_common(const module_view& image, std::uint64_t at, entry& to, common_e
   return !in.bad();
 }
 
+// No table is a zero in the place, whatever the encoding adds to it.
+std::uint64_t read_lsda(cursor in, std::uint8_t encoding) noexcept {
+  cursor raw = in;
+  if (raw.pointer(encoding & 0x0f, 0) == 0) return 0;
+  return in.pointer(encoding & 0x7f, 0);
+}
+
 bool read_entry(const module_view& image, std::uint64_t at, entry& to,
                 frame_rules& rules) noexcept {
   cursor in = record_at(image, at);
@@ -150,7 +158,14 @@ bool read_entry(const module_view& image, std::uint64_t at, entry& to,
   }
   to.start = in.pointer(common.pointer_encoding, 0);
   to.size = in.pointer(common.pointer_encoding & 0x0f, 0);
-  if (common.augmented) in.skip(in.uleb());
+  rules.function = to.start;
+  if (common.augmented) {
+    const std::uint64_t size = in.uleb();
+    cursor after = in;
+    after.skip(size);
+    if (size != 0 && common.lsda_encoding != 0xff) rules.lsda = read_lsda(in, common.lsda_encoding);
+    in = after;
+  }
   to.own = in;
   return !in.bad();
 }

@@ -92,6 +92,8 @@ struct frame_rules {
   std::uint64_t cfa_expression = 0;  // if not 0: this instead of the two above
   unsigned return_register = 0;
   bool signal_frame = false;
+  std::uint64_t function = 0;  // where it begins
+  std::uint64_t lsda = 0;      // its exception table (Itanium C++ ABI, 2.5); 0: none
   std::uint64_t tables_end = 0;
   register_rule registers[register_count];
 };

@@ -204,14 +204,25 @@ registers registers_here() noexcept {
   return out;
 }
 
-bool step(registers& at, memory& from) noexcept {
-  if (leave_signal_frame(at, from)) return true;
+bool step(registers& at, memory& from, seen_frame& seen) noexcept {
+  seen = {};
+  if (leave_signal_frame(at, from)) {
+    seen.of_signal = true;
+    return true;
+  }
   const std::uint64_t pc = at.exact ? at.pc : at.pc - 1;
   module_view image;
   if (!find_module(pc, image)) return leave_wild_call(at, from);
   frame_rules rules;
   if (!find_rules(image, pc, rules)) return leave_by_frame_pointer(at, from);
+  seen = {rules.signal_frame, true, rules.function, rules.lsda, image.tables_begin,
+          image.tables_end};
   return apply(rules, at, from);
+}
+
+bool step(registers& at, memory& from) noexcept {
+  seen_frame unused;
+  return step(at, from, unused);
 }
 
 std::size_t walk(registers at, memory from, frame* out, std::size_t out_max, bool& more) noexcept {

@@ -47,8 +47,19 @@ struct frame {
   std::uint64_t lookup() const noexcept { return exact || pc == 0 ? pc : pc - 1; }
 };
 
+/// What step() has seen of the frame that it left.
+struct seen_frame {
+  bool of_signal = false;      // a handler's way back, or a frame that is marked as a signal frame
+  bool has_tables = false;     // the rest is known
+  std::uint64_t function = 0;  // see frame_rules
+  std::uint64_t lsda = 0;
+  std::uint64_t tables_begin = 0;  // what may be read of the image's tables
+  std::uint64_t tables_end = 0;
+};
+
 /// The caller's registers in place of the callee's. False: there is no caller to be found.
 SIGRUN_SIGNAL_SAFE bool step(registers& at, memory& from) noexcept;
+SIGRUN_SIGNAL_SAFE bool step(registers& at, memory& from, seen_frame& seen) noexcept;
 
 /// Fills `out` from `at` outwards and returns how many. `more` says that the walk had not ended.
 SIGRUN_SIGNAL_SAFE std::size_t walk(registers at, memory from, frame* out, std::size_t out_max,

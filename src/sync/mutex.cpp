@@ -4,6 +4,7 @@
 //   locked   somebody has it
 //   queued   the queue is not empty; changes under queue_lock_ only
 //   woken    a waiter was taken out of the queue to try again, and has not decided yet
+//   poisoned its holder is gone; locked stays set, and nobody queues any more
 //
 //   arrive ──▶ spin ──▶ queue ──▶ parked ──▶ woken: tries; queues again in front, perhaps starving
 //                                   └──────▶ granted: has the lock
@@ -21,9 +22,14 @@
 #include "base/pause.hpp"
 #include "sync/wait_list.hpp"
 
+#include <cerrno>
 #include <stdexcept>
 
 namespace sigrun {
+
+lock_poisoned::lock_poisoned(const char* what)
+    : std::system_error(EOWNERDEAD, std::system_category(), what) {}
+
 namespace {
 
 using detail::sync_waiter;
@@ -34,10 +40,38 @@ constexpr int lock_spins = 24;
 
 }  // namespace
 
-bool mutex::lock_slowly(std::int64_t deadline_ns) noexcept {
+// (1) holds: whoever had the bit loses it here.
+void mutex::refuse(std::uint32_t mine) {
+  word_.fetch_and(~mine, std::memory_order_relaxed);
+  throw lock_poisoned("sigrun::mutex: poisoned, because its holder has faulted");
+}
+
+bool mutex::poison(void* lock) noexcept {
+  auto& self = *static_cast<mutex*>(lock);
+  sync_waiter* waiting = nullptr;
+  {
+    const std::lock_guard guard(self.queue_lock_);
+    if ((self.word_.load(std::memory_order_relaxed) & locked_) == 0) return false;
+    self.word_.fetch_or(poisoned_, std::memory_order_release);
+    self.word_.fetch_and(~queued_, std::memory_order_relaxed);
+    waiting = take_all(self.queue_);
+    for (sync_waiter* w = waiting; w != nullptr; w = w->next) w->granted = false;
+  }
+  detail::unpark_all(waiting);
+  return true;
+}
+
+void mutex::clear_poison() noexcept {
+  const std::lock_guard guard(queue_lock_);
+  // Nobody is in the queue. What a woken waiter does with its bit comes before or after.
+  if (poisoned()) word_.fetch_and(~(poisoned_ | locked_), std::memory_order_release);
+}
+
+bool mutex::lock_slowly(std::int64_t deadline_ns) {
   std::uint32_t seen = 0;
   for (int i = 0; i < lock_spins; ++i) {
-    if (try_lock()) return true;
+    if (try_take()) return true;
+    if (poisoned()) refuse(0);
     if (deadline_ns == detail::do_not_wait) return false;
     base::cpu_pause();
   }
@@ -48,6 +82,7 @@ bool mutex::lock_slowly(std::int64_t deadline_ns) noexcept {
       const std::lock_guard guard(queue_lock_);
       seen = word_.load(std::memory_order_relaxed);
       for (;;) {
+        if ((seen & poisoned_) != 0) refuse(mine);
         const bool take = (seen & locked_) == 0;
         const std::uint32_t next = (seen & ~mine) | (take ? locked_ : queued_);
         // acquire pairs with the release of the unlock, when this takes the lock.
@@ -70,6 +105,7 @@ bool mutex::lock_slowly(std::int64_t deadline_ns) noexcept {
     const std::int64_t now = sys::now_ns();
     const bool late = now >= deadline_ns;
     while ((seen & locked_) == 0 || late) {
+      if ((seen & poisoned_) != 0) refuse(woken_);
       const bool take = (seen & locked_) == 0;
       const std::uint32_t next = (seen & ~woken_) | locked_;
       if (word_.compare_exchange_weak(seen, next, std::memory_order_acquire,
@@ -84,6 +120,7 @@ bool mutex::lock_slowly(std::int64_t deadline_ns) noexcept {
 void mutex::unlock_slowly() {
   std::uint32_t seen = word_.load(std::memory_order_relaxed);
   for (;;) {
+    if ((seen & poisoned_) != 0) return;
     if ((seen & locked_) == 0) throw std::logic_error("sigrun::mutex: unlock of unlocked mutex");
     if ((seen & queued_) == 0 || (seen & woken_) != 0) {
       if (word_.compare_exchange_weak(seen, seen & ~locked_, std::memory_order_release,

@@ -15,6 +15,9 @@
 //       readers it held up.
 //   (3) The lock is handed over: waiters are granted it under queue_lock_, in the step in which
 //       the word says so.
+//   (4) A poisoned one is held by a writer that is gone, and nobody waits for it: those who did
+//   were
+//       let out without it, and nobody queues any more.
 #include <sigrun/sync.hpp>
 
 #include "sync/wait_list.hpp"
@@ -38,13 +41,55 @@ void rw_mutex::clear_pending_if_empty() noexcept {
   }
 }
 
-bool rw_mutex::lock_slowly(std::int64_t deadline_ns) noexcept {
-  if (deadline_ns == detail::do_not_wait) return try_lock();
+namespace {
+
+[[noreturn]] void refuse() {
+  throw lock_poisoned("sigrun::rw_mutex: poisoned, because its holder has faulted");
+}
+
+}  // namespace
+
+bool rw_mutex::poison(void* lock) noexcept {
+  auto& self = *static_cast<rw_mutex*>(lock);
+  sync_waiter* readers = nullptr;
+  sync_waiter* writers = nullptr;
+  {
+    const std::lock_guard guard(self.queue_lock_);
+    if ((self.word_.load(std::memory_order_relaxed) & writer_) == 0) return false;
+    self.word_.store(writer_ | poisoned_, std::memory_order_release);
+    readers = take_all(self.readers_waiting_);
+    writers = take_all(self.writers_waiting_);
+    for (sync_waiter* w = readers; w != nullptr; w = w->next) w->granted = false;
+    for (sync_waiter* w = writers; w != nullptr; w = w->next) w->granted = false;
+  }
+  detail::unpark_all(readers);
+  detail::unpark_all(writers);
+  return true;
+}
+
+// A reader has changed nothing.
+bool rw_mutex::let_go(void* lock) noexcept {
+  auto& self = *static_cast<rw_mutex*>(lock);
+  if (self.word_.load(std::memory_order_relaxed) >= reader_ && !self.poisoned()) {
+    self.unlock_shared();
+  }
+  return false;
+}
+
+void rw_mutex::clear_poison() noexcept {
+  const std::lock_guard guard(queue_lock_);
+  if (poisoned()) word_.store(0, std::memory_order_release);
+}
+
+bool rw_mutex::lock_slowly(std::int64_t deadline_ns) {
+  if (poisoned()) refuse();
+  if (deadline_ns == detail::do_not_wait) return try_take();
   sync_waiter self(sched::wait_reason::rw_mutex_lock, this);
   {
     const std::lock_guard guard(queue_lock_);
     std::uint32_t seen = word_.load(std::memory_order_relaxed);
     for (;;) {
+      if ((seen & poisoned_) != 0) refuse();
       const bool take = seen == 0;
       // acquire: as in try_lock.
       if (word_.compare_exchange_weak(seen, take ? writer_ : seen | pending_,
@@ -64,18 +109,23 @@ bool rw_mutex::lock_slowly(std::int64_t deadline_ns) noexcept {
     }
     clear_pending_if_empty();
   };
-  if (park_linked(queue_lock_, writers_waiting_, self, deadline_ns, given_up)) return true;
+  if (park_linked(queue_lock_, writers_waiting_, self, deadline_ns, given_up)) {
+    if (!self.granted) refuse();
+    return true;
+  }
   detail::unpark_all(readers);
   return false;
 }
 
-bool rw_mutex::lock_shared_slowly(std::int64_t deadline_ns) noexcept {
-  if (deadline_ns == detail::do_not_wait) return try_lock_shared();
+bool rw_mutex::lock_shared_slowly(std::int64_t deadline_ns) {
+  if (poisoned()) refuse();
+  if (deadline_ns == detail::do_not_wait) return try_share();
   sync_waiter self(sched::wait_reason::rw_mutex_read_lock, this);
   {
     const std::lock_guard guard(queue_lock_);
     std::uint32_t seen = word_.load(std::memory_order_relaxed);
     for (;;) {
+      if ((seen & poisoned_) != 0) refuse();
       const bool take = (seen & (writer_ | pending_)) == 0;
       if (word_.compare_exchange_weak(seen, take ? seen + reader_ : seen | pending_,
                                       std::memory_order_acquire, std::memory_order_relaxed)) {
@@ -85,13 +135,18 @@ bool rw_mutex::lock_shared_slowly(std::int64_t deadline_ns) noexcept {
     }
     push_back(readers_waiting_, self);
   }
-  return park_linked(queue_lock_, readers_waiting_, self, deadline_ns,
-                     [this] { clear_pending_if_empty(); });
+  if (!park_linked(queue_lock_, readers_waiting_, self, deadline_ns,
+                   [this] { clear_pending_if_empty(); })) {
+    return false;
+  }
+  if (!self.granted) refuse();
+  return true;
 }
 
 void rw_mutex::unlock_slowly() {
   for (;;) {
     std::uint32_t seen = word_.load(std::memory_order_relaxed);
+    if ((seen & poisoned_) != 0) return;
     if ((seen & writer_) == 0) {
       throw std::logic_error("sigrun::rw_mutex: unlock of unlocked rw_mutex");
     }
@@ -129,7 +184,7 @@ void rw_mutex::unlock_slowly() {
 void rw_mutex::unlock_shared_slowly() {
   for (;;) {
     std::uint32_t seen = word_.load(std::memory_order_relaxed);
-    if (seen < reader_) {
+    if (seen < reader_ || (seen & writer_) != 0) {
       throw std::logic_error("sigrun::rw_mutex: unlock_shared of unlocked rw_mutex");
     }
     if ((seen & pending_) == 0 || seen >= 2 * reader_) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <sigrun/detail/chan_core.hpp>
+#include <sigrun/detail/held_locks.hpp>
 
 #include <bit>
 #include <memory>
@@ -19,6 +20,14 @@
 #include <utility>
 
 namespace sigrun::detail {
+
+/// Declared around code of T's that runs under the channel's lock; nothing where there is none.
+template <class T>
+struct runs_code_of {
+  struct nothing {};
+  static constexpr bool none = std::is_trivially_copyable_v<T>;
+  [[no_unique_address]] std::conditional_t<none, nothing, runtime_lock_held> mark;
+};
 
 /// A first-in first-out ring whose room is a power of two and doubles on request.
 template <class T>
@@ -47,10 +56,12 @@ class chan_ring {
 
   template <class U>
   void push(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>) {
+    [[maybe_unused]] const runs_code_of<T> mark;
     std::construct_at(&(*this)[size_], std::forward<U>(value));
     ++size_;
   }
   void pop() noexcept {
+    [[maybe_unused]] const runs_code_of<T> mark;
     std::destroy_at(&front());
     head_ = (head_ + 1) & (room_ - 1);
     --size_;
@@ -63,6 +74,7 @@ class chan_ring {
         ::operator new (room * sizeof(T), std::align_val_t{alignof(T)}, std::nothrow);
     if (memory == nullptr) return false;
     T* const values = static_cast<T*>(memory);
+    [[maybe_unused]] const runs_code_of<T> mark;
     for (std::size_t i = 0; i < size_; ++i) {
       std::construct_at(values + i, std::move((*this)[i]));
       std::destroy_at(&(*this)[i]);
@@ -96,6 +108,7 @@ class chan_state final : public chan_core {
   bool hand_to_receiver(U&& value, chan_wakes& wakes) {
     chan_waiter* const waiter = receivers_.claim_first();
     if (waiter == nullptr) return false;
+    [[maybe_unused]] const runs_code_of<T> mark;
     static_cast<std::optional<T>*>(waiter->slot)->emplace(std::forward<U>(value));
     wakes.add(*waiter, chan_status::ok);
     return true;
@@ -130,6 +143,7 @@ class chan_state final : public chan_core {
   /// this must push a value in its place.
   bool pop_front(T& out) {
     if (ring_.size() == 0) return false;
+    [[maybe_unused]] const runs_code_of<T> mark;
     out = std::move(ring_.front());
     pop();
     update_fd(readable());
@@ -168,7 +182,7 @@ class chan_state final : public chan_core {
   chan_status receive(std::optional<T>& out, std::int64_t deadline_ns) {
     lock().lock();
     if (ring_.size() != 0 && senders_.empty() && nobody_watches()) {
-      out.emplace(std::move(ring_.front()));
+      emplace(out, std::move(ring_.front()));
       pop();
       lock().unlock();
       return chan_status::ok;
@@ -215,6 +229,10 @@ class chan_state final : public chan_core {
     return wait_and_unlock(waiter, receivers_, deadline_ns);
   }
 
+  static void emplace(std::optional<T>& out, T&& value) {
+    [[maybe_unused]] const runs_code_of<T> mark;
+    out.emplace(std::move(value));
+  }
   template <class U>
   void push(U&& value) {
     ring_.push(std::forward<U>(value));
@@ -231,13 +249,13 @@ class chan_state final : public chan_core {
       if (senders_.empty()) return false;
       chan_waiter* const sender = senders_.claim_first();
       if (sender != nullptr) {
-        out.emplace(std::move(*static_cast<T*>(sender->slot)));
+        emplace(out, std::move(*static_cast<T*>(sender->slot)));
         wakes.add(*sender, chan_status::ok);
       }
       update_fd(readable());
       return sender != nullptr;
     }
-    out.emplace(std::move(ring_.front()));
+    emplace(out, std::move(ring_.front()));
     pop();
     while (ring_.size() < capacity_) {
       chan_waiter* const sender = senders_.claim_first();
