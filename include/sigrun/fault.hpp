@@ -10,8 +10,7 @@
 //   }
 //
 // What a fault leaves half done stays half done: guarded() is for code whose data nobody else uses,
-// or can be thrown away. docs/faults.md has the rules, and a table of what happens to each kind of
-// fault with each compiler.
+// or can be thrown away. docs/faults.md has the rules.
 //
 // Nothing here is for handlers. Faults that somebody sent (kill(2)) are signals like others.
 #pragma once

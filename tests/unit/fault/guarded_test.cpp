@@ -223,6 +223,75 @@ TEST_F(Guarded, TheObserverIsToldBeforeTheCatchClause) {
   EXPECT_NE(set_fault_observer(nullptr), nullptr);
 }
 
+// ------------------------------------------------------------------------ set_panic_on_fault
+
+// Through a pointer that the compiler cannot look through: it would see that load() throws nothing.
+using loader = std::uint64_t (*)(std::uint64_t);
+constinit volatile loader opaque_load = &load;
+
+TEST_F(Guarded, APanickingGoroutineCatchesWhereItLikes) {
+  run([] {
+    EXPECT_FALSE(set_panic_on_fault(true));
+    EXPECT_TRUE(panic_on_fault());
+    for (int i = 0; i < 100; ++i) {
+      try {
+        opaque_load(near_null);
+        FAIL() << "not thrown";
+      } catch (const fault_error& error) {
+        ASSERT_TRUE(error.details().thrown_there);
+        ASSERT_EQ(error.details().address, near_null);
+      }
+      yield();
+    }
+    go([] { EXPECT_FALSE(panic_on_fault()) << "it is each goroutine's own"; }).join();
+    EXPECT_TRUE(set_panic_on_fault(false));
+  });
+}
+
+TEST_F(Guarded, WhatAPanickingGoroutineDoesNotCatchIsJoins) {
+  run([] {
+    auto failing = go([] {
+      set_panic_on_fault(true);
+      opaque_load(near_null);
+    });
+    try {
+      failing.join();
+      FAIL() << "not thrown";
+    } catch (const fault_error& error) {
+      EXPECT_EQ(error.details().signal, SIGSEGV);
+    }
+    EXPECT_FALSE(panic_on_fault());
+  });
+}
+
+TEST_F(Guarded, APlainThreadCanPanicToo) {
+  std::thread([] {
+    set_panic_on_fault(true);
+    EXPECT_THROW(opaque_load(near_null), fault_error);
+  }).join();
+  EXPECT_FALSE(panic_on_fault());
+}
+
+#if !defined(__clang__)  // whose noexcept functions have a handler, which terminates
+void load_noexcept() noexcept {
+  opaque_load(near_null);
+  opaque_load(near_null);
+}
+
+TEST_F(Guarded, WhereNothingMayBeThrownAPanicIsTheFaultItself) {
+  const child_result result = run_child([] {
+    set_panic_on_fault(true);
+    try {
+      load_noexcept();
+    } catch (const fault_error&) {
+      return 1;
+    }
+    return 0;
+  });
+  EXPECT_TRUE(result.killed_by(SIGSEGV)) << result.describe();
+}
+#endif
+
 // ------------------------------------------------------------------------- what nobody catches
 
 TEST_F(Guarded, UnguardedFaultsKill) {
