@@ -17,6 +17,7 @@ constexpr char help[] =
     "Experiments on signals, with books that say what became of each.\n"
     "\n"
     "  loss     five ways to lose a signal, and three repairs of each\n"
+    "  storm    everything at once, and the books of what became of each signal\n"
     "\n"
     "`sigrun lab EXPERIMENT --help` explains one.\n";
 
@@ -24,7 +25,8 @@ struct entry {
   std::string_view name;
   int (*run)(int argc, char** argv);
 };
-constexpr entry experiments[] = {{"loss", lab::loss_main}};
+constexpr entry experiments[] = {
+    {"loss", lab::loss_main}, {"storm", lab::storm_main}, {"burst", lab::burst_main}};
 
 // Reached when no experiment was named, or none that there is.
 int body(int argc, char** argv) {

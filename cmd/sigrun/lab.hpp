@@ -11,8 +11,12 @@
 
 namespace sigrun::cmd::lab {
 
-/// argv[0] is "loss". Exit code as in its help.
+/// argv[0] is "loss" resp. "storm". Exit codes as in their help.
 int loss_main(int argc, char** argv);
+int storm_main(int argc, char** argv);
+/// What a storm has executed: PID SIGNO FIRST COUNT. Looks whether it has an original mask and
+/// original dispositions, then sends. Not for users.
+int burst_main(int argc, char** argv);
 
 /// A forked child that runs one program of the laboratory: in a process group of its own, with
 /// nothing blocked, every disposition at its default and no core files. It cannot outlive us: the

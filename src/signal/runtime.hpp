@@ -67,6 +67,8 @@ class runtime final : dispatcher, detail::chan_hook, sched::signal_duty {
   sigsafe::thread_block& here();
   void close_here() noexcept;
   void open_here() noexcept;
+  /// The calling thread ends. What pends for it alone would go with it: it is taken now.
+  void leave(sigsafe::thread_block& self) noexcept;
   signal_set closable() const noexcept;
 
   const signal_options& options() const noexcept { return options_; }

@@ -16,8 +16,9 @@ namespace {
 // A thread that ends leaves its block to the next one; blocks are never freed, so a reader of the
 // list needs no more than the lock.
 void thread_ends(void* block) noexcept {
-  sigsafe::set_current_thread(nullptr);
   auto& mine = *static_cast<sigsafe::thread_block*>(block);
+  if (runtime* const now = runtime::running()) now->leave(mine);
+  sigsafe::set_current_thread(nullptr);
   mine.closed.store(0);
   mine.tid = 0;
 }
@@ -159,6 +160,20 @@ sigsafe::thread_block& runtime::here() {
   return *block;
 }
 
+// Open, it has its own signals by handler. When the queue is full they are held back again, and
+// for each look the queue has been emptied.
+void runtime::leave(sigsafe::thread_block& self) noexcept {
+  constexpr unsigned looks_max = 4096;
+  for (unsigned looks = 0; looks < looks_max; ++looks) {
+    sigsafe::apply_mask_requests(self);
+    sys::unblock(signal_set{self.closed.exchange(0)});
+    if (!sigsafe::has_request(self.tid)) return;
+    duty_.own(self);
+    duty_.drain(self);
+    duty_.release(self);
+  }
+}
+
 void runtime::open_others(signal_set signals) noexcept {
   const sigsafe::thread_block* self = sigsafe::current_thread();
   ask_scheduler(signals, {});
@@ -243,7 +258,9 @@ void open_thread(int tid, std::error_code& error) noexcept {
   ask(tid, signal_set{in.ever_closed.load()} - in.start_mask, {}, error);
 }
 
-original_mask::original_mask() noexcept : before_(sys::current_mask().bits()) {
+// What is held back at the moment may be released before the end, which must not block it again.
+original_mask::original_mask() noexcept
+    : before_((sys::current_mask() - sigsafe::held_back_on(sys::gettid())).bits()) {
   sys::set_mask(sigsafe::original_thread_mask(signal_set{before_}));
 }
 

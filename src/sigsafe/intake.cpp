@@ -134,6 +134,22 @@ void release_held_back(int self) noexcept {
   }
 }
 
+bool has_request(int tid) noexcept {
+  for (const mask_request& request : instance.requests) {
+    if (request.phase.load() != mask_request::vacant && request.tid.load() == tid) return true;
+  }
+  return false;
+}
+
+signal_set held_back_on(int tid) noexcept {
+  signal_set held;
+  for (const mask_request& request : instance.requests) {
+    if (request.phase.load() == mask_request::vacant || request.tid.load() != tid) continue;
+    held |= signal_set{request.open.load()};
+  }
+  return held;
+}
+
 void apply_mask_requests(thread_block& self) noexcept {
   for (mask_request& request : instance.requests) {
     if (request.phase.load() != mask_request::requested || request.tid.load() != self.tid) continue;

@@ -146,6 +146,11 @@ SIGRUN_SIGNAL_SAFE bool request_mask(int tid, signal_set open, signal_set close,
 /// `self` is the caller's tid, which opens its own without a signal.
 void release_held_back(int self) noexcept;
 
+/// Whether a request for a thread is under way, as where signals are held back on it.
+bool has_request(int tid) noexcept;
+/// The signals that are held back on a thread: blocked there by us, for the moment.
+SIGRUN_SIGNAL_SAFE signal_set held_back_on(int tid) noexcept;
+
 /// Carries out the requests for the calling thread in ordinary code. For threads that block SIGURG.
 void apply_mask_requests(thread_block& self) noexcept;
 

@@ -8,6 +8,8 @@ namespace sigrun::sigsafe {
 
 signal_set original_thread_mask(signal_set current) noexcept {
   const thread_block* self = current_thread();
+  // Back-pressure is of this moment, and no child's.
+  current = current - held_back_on(self != nullptr ? self->tid.load() : sys::gettid());
   if (self != nullptr) {
     return (current - signal_set{self->closed.load()}) | signal_set{self->lent.load()};
   }

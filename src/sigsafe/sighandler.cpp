@@ -114,6 +114,16 @@ void in_a_child(int signo, const siginfo_t& info) noexcept {
   }
 }
 
+// To this thread, whose end sees that it is not lost (runtime::leave()). A thread that we do not
+// know may end without a word, and what pends for it alone with it: then to the process, which the
+// kernel lets any thread do for what was queued, but not for what kill(2) sent.
+long give_back(int tid, int signo, const siginfo_t& info) noexcept {
+  const int pid = the_intake().pid;
+  if (current_thread() == nullptr && !sys::failed(sys::rt_sigqueueinfo(pid, signo, &info)))
+    return 0;
+  return sys::rt_tgsigqueueinfo(pid, tid, signo, &info);
+}
+
 // The queue is full, or nearly: a real-time signal stays in the kernel, which keeps every one of
 // them with its value. `taken` says that this one has been queued already.
 void hold_back(int signo, const siginfo_t& info, ucontext_t& context, bool taken) noexcept {
@@ -126,7 +136,7 @@ void hold_back(int signo, const siginfo_t& info, ucontext_t& context, bool taken
     in.count.held_back.fetch_add(1, std::memory_order_relaxed);
   }
   if (taken) return;
-  if (!registered || sys::failed(sys::rt_tgsigqueueinfo(in.pid, tid, signo, &info))) {
+  if (!registered || sys::failed(give_back(tid, signo, info))) {
     in.count.dropped.fetch_add(1, std::memory_order_relaxed);
     in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
   }

@@ -77,6 +77,10 @@ TEST(Lab, names_every_wrong_input) {
        "sigrun lab loss: --only: no situation 'pipe'; there are foreign-call, system-call, "
        "mask-window, full-pipe, mask-bit\n"},
       {{"lab", "loss", "all"}, "sigrun lab loss: one argument too many: 'all'\n"},
+      {{"lab", "storm", "--way-in", "door"},
+       "sigrun lab storm: --way-in: 'door' is not wait or handler\n"},
+      {{"lab", "storm", "--procs", "0"},
+       "sigrun lab storm: --procs: '0' is not a number from 1 to 256\n"},
   };
   for (const auto& [arguments, message] : cases) {
     const child_result result = tool(arguments);

@@ -36,6 +36,9 @@ _sigrun() {
         return
       fi
       ;;
+    --isolation) mapfile -t COMPREPLY < <(compgen -W 'strict shared' -- "$cur") && return ;;
+    --way-in) mapfile -t COMPREPLY < <(compgen -W 'wait handler' -- "$cur") && return ;;
+    --seed | --seconds | --procs) return ;;
     --only | -o)
       words='foreign-call system-call mask-window full-pipe mask-bit'
       mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -53,8 +56,10 @@ _sigrun() {
       ;;
     watch) words='--interval --count --json --help' ;;
     lab)
-      words='loss --help'
+      words='loss storm --help'
       [[ ${COMP_WORDS[2]:-} == loss && COMP_CWORD -gt 2 ]] && words='--only --json --help'
+      [[ ${COMP_WORDS[2]:-} == storm && COMP_CWORD -gt 2 ]] &&
+        words='--seed --seconds --isolation --way-in --procs --json --help'
       mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
       return
       ;;
