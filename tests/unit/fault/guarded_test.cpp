@@ -15,6 +15,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <csignal>
 #include <string>
 #include <thread>
@@ -227,7 +228,7 @@ TEST_F(Guarded, TheObserverIsToldBeforeTheCatchClause) {
 
 // Through a pointer that the compiler cannot look through: it would see that load() throws nothing.
 using loader = std::uint64_t (*)(std::uint64_t);
-constinit volatile loader opaque_load = &load;
+constinit std::atomic<loader> opaque_load{&load};
 
 TEST_F(Guarded, APanickingGoroutineCatchesWhereItLikes) {
   run([] {
