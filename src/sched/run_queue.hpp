@@ -143,7 +143,7 @@ class run_queue {
   /// Each G has a page of its own. Of the one after the next: begins to fetch the line of which a
   /// switch needs most. Of the next one, whose line is there by now: the frames in which it goes
   /// on. For an unshared queue, from which nobody else takes that one while it is read.
-  [[gnu::always_inline]] void fetch_ahead(std::uint32_t head) const noexcept {
+  [[gnu::always_inline]] void fetch_ahead([[maybe_unused]] std::uint32_t head) const noexcept {
 #if !SIGRUN_TSAN && !SIGRUN_ASAN
     __builtin_prefetch(slots_[(head + 1) % room].load(std::memory_order_relaxed));
     if (head == tail_.load(std::memory_order_relaxed)) return;
