@@ -22,6 +22,7 @@
 #pragma once
 
 #include <sigrun/detail/go_task.hpp>
+#include <sigrun/signal_set.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -30,6 +31,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -45,6 +47,50 @@ struct go_options {
   /// of 64 KiB. Rounded up to a power of two; at most 1 GiB.
   std::size_t stack_size = 0;
 };
+
+/// What became of the signals raised for a goroutine, or for all of them. Counters only grow; at
+/// rest raised = handled + merged + dropped + dropped_by_exit + waiting.
+struct raise_stats {
+  std::uint64_t raised = 0;           ///< raise() by anybody, refused ones (ESRCH …) excepted
+  std::uint64_t handled = 0;          ///< events given to a handler
+  std::uint64_t merged = 0;           ///< into one that waits, because the queue was full
+  std::uint64_t dropped = 0;          ///< because the queue was full
+  std::uint64_t dropped_by_exit = 0;  ///< still waiting when the goroutine ended
+  std::uint64_t waiting = 0;          ///< now
+};
+
+/// One goroutine, for those who have no handle on it; it may have ended long ago. A value that can
+/// be copied and given to any thread.
+class goroutine_ref {
+ public:
+  goroutine_ref() noexcept = default;
+  goroutine_ref(const goroutine_ref& other) noexcept;
+  goroutine_ref(goroutine_ref&& other) noexcept : mail_(std::exchange(other.mail_, nullptr)) {}
+  goroutine_ref& operator=(goroutine_ref other) noexcept {
+    std::swap(mail_, other.mail_);
+    return *this;
+  }
+  ~goroutine_ref() { clear(); }
+
+  explicit operator bool() const noexcept { return mail_ != nullptr; }
+  /// The goroutine's number; 0 without a goroutine.
+  std::uint64_t id() const noexcept;
+  /// As goroutine::raise().
+  bool raise(int signo, std::uint64_t value = 0) const;
+  bool raise(int signo, std::uint64_t value, std::error_code& error) const noexcept;
+  /// Of this goroutine; all zeros without one.
+  raise_stats stats() const noexcept;
+
+ private:
+  friend class goroutine;
+  friend goroutine_ref this_goroutine();
+  explicit goroutine_ref(void* mail) noexcept : mail_(mail) {}
+  void clear() noexcept;
+
+  void* mail_ = nullptr;
+};
+/// The calling one. Throws std::logic_error on a plain thread, std::bad_alloc.
+goroutine_ref this_goroutine();
 
 /// A handle on a goroutine, as std::thread is one on a thread; but its end does not wait and does
 /// not complain: the goroutine goes on without a handle.
@@ -77,6 +123,20 @@ class goroutine {
   bool done() const noexcept { return g_ != nullptr && detail::done(g_); }
   /// Its number, 1 and up, never used again; 0 without a goroutine.
   std::uint64_t id() const noexcept { return g_ != nullptr ? detail::id(g_) : 0; }
+
+  /// Sends the goroutine a signal of its own: a signal_event with origin `goroutine`, `value`, and
+  /// who raised it. Nothing of the kernel's is involved. The goroutine's own handler for `signo`
+  /// (raise_handler, in raise.hpp) runs in it, as ordinary code, at its next preemption point; one
+  /// that waits is woken for it. What has no handler yet waits for one, in a queue with room for 64
+  /// (set_raise_queue). False: it found no room, and was dropped and counted.
+  ///
+  /// Throws std::invalid_argument for what is no signal, and SIGKILL, SIGSTOP, 32 and 33;
+  /// std::logic_error when not joinable(); std::system_error: ESRCH when the goroutine has ended,
+  /// ENOMEM. The other form has EINVAL for the former two. Any thread, but not in a signal handler.
+  bool raise(int signo, std::uint64_t value = 0) const;
+  bool raise(int signo, std::uint64_t value, std::error_code& error) const noexcept;
+  /// For others who want to raise. Throws std::logic_error when not joinable(), std::bad_alloc.
+  goroutine_ref ref() const;
 
  private:
   explicit goroutine(void* g) noexcept : g_(g) {}
@@ -122,10 +182,12 @@ int run(F&& main_function) {
   return status;
 }
 
-/// Lets other goroutines run. On a plain thread sched_yield(2).
-void yield() noexcept;
-/// The same, but only when somebody needs the processor: for long loops. A few nanoseconds.
-void preempt_point() noexcept;
+/// Lets other goroutines run, then runs the handlers of what was raised for this one, and throws
+/// what they throw. On a plain thread sched_yield(2).
+void yield();
+/// The same, but only when somebody needs the processor, or something was raised: for long loops. A
+/// few nanoseconds.
+void preempt_point();
 /// Ends the calling goroutine: its stack is unwound, destructors run, join() returns. It is thrown
 /// as an exception that is not a std::exception; who catches (...) must rethrow. std::logic_error
 /// on a plain thread.
@@ -175,6 +237,7 @@ struct goroutine_info {
   const void* created_at = nullptr;      ///< an address in the function that started it
   std::chrono::nanoseconds in_state{0};  ///< how long, to some 10 ms
   bool locked_to_thread = false;
+  signal_set deferred;         ///< raised for it, and not handled yet
   std::size_t stack_size = 0;  ///< what it may use
   /// The most that it has used, in whole pages; what an earlier goroutine used of the same stack
   /// counts too, until the process has been idle for some 100 ms. Swapped-out pages do not.
@@ -187,6 +250,9 @@ std::vector<goroutine_info> goroutines();
 std::size_t goroutine_count() noexcept;
 /// The list as text, a line each: "goroutine 7 [chan receive, 2 minutes]: name key=value …".
 std::string goroutines_text();
+
+/// Of all goroutines together.
+raise_stats raised_stats() noexcept;
 
 /// Figures since the start; each is read by itself.
 struct scheduler_statistics {
@@ -208,7 +274,7 @@ struct scheduler_statistics {
   std::uint64_t preempt_injected = 0;  ///< stopped in a SIGRUN_PREEMPTIBLE function
   std::uint64_t preempt_outside = 0;   ///< was in other code
   std::uint64_t preempt_no_room = 0;   ///< its stack, or what the processor held, did not allow it
-  std::uint64_t preempt_in_runtime = 0;  ///< was in the scheduler, or in a foreign call
+  std::uint64_t preempt_in_runtime = 0;  ///< was in the scheduler or in a foreign call, or deferred
   std::uint64_t preempt_yielded = 0;     ///< came to a preemption point first
   std::uint64_t preempt_unanswered = 0;  ///< not handled in time
   /// Signals (docs/duty.md): goroutines that were run by the very thread which took their signal,

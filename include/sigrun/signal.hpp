@@ -8,6 +8,7 @@
 #pragma once
 
 #include <sigrun/chan.hpp>
+#include <sigrun/overflow.hpp>
 #include <sigrun/signal_event.hpp>
 #include <sigrun/signal_names.hpp>
 #include <sigrun/signal_set.hpp>
@@ -63,14 +64,6 @@ struct signal_options {
 void configure_signals(const signal_options& options);
 
 // --------------------------------------------------------------------------------- subscriptions
-
-/// What happens to an event that finds its channel full (contract B3). Each loss moves a counter.
-enum class overflow {
-  drop_newest,  ///< the event that came is dropped, as in Go
-  drop_oldest,  ///< the oldest one in the channel is dropped
-  coalesce,     ///< merged into the youngest event of the same signal; its `count` grows
-  unbounded,    ///< the channel grows, up to notify_options::unbounded_max
-};
 
 /// Whether a handler that was installed before ours is called too, in the handler.
 enum class chain { none, before, after };

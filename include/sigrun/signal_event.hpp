@@ -16,6 +16,7 @@ enum class signal_origin : std::uint8_t {
   runtime,    ///< this runtime: inject(), a re-raised signal
   bridge,     ///< another runtime through sigbridge
   simulated,  ///< a test or a guest without an operating system
+  goroutine,  ///< this program, to one of its goroutines: goroutine::raise()
 };
 
 /// Which member of siginfo_t's union is the valid one. Decided from signo and si_code, as the
@@ -31,6 +32,7 @@ enum class signal_cause : std::uint8_t {
   fault,          ///< SIGSEGV SIGBUS SIGFPE SIGILL SIGTRAP from the kernel: address
   poll,           ///< SIGIO and F_SETSIG: band and fd
   system_call,    ///< SIGSYS from seccomp: address, number, architecture
+  raise,          ///< goroutine::raise(): value, and both goroutines
 };
 
 /// Details of signal_cause::child. Times are in clock ticks of sysconf(_SC_CLK_TCK).
@@ -51,6 +53,11 @@ struct timer_details {
 struct poll_details {
   std::int64_t band;
   std::int32_t fd;
+};
+/// Details of signal_cause::raise.
+struct raise_details {
+  std::uint64_t from;  ///< the goroutine that raised it; 0: a plain thread
+  std::uint64_t to;    ///< the goroutine it was raised for
 };
 struct system_call_details {
   std::uint64_t address;
@@ -81,7 +88,8 @@ struct signal_event {
   std::int32_t pid = 0;  ///< sender, or the child; 0 from the kernel or another pid namespace
   std::uint32_t uid = 0;
   std::int32_t tid = 0;          ///< thread that took the signal
-  std::uint64_t sequence = 0;    ///< process-wide, from 1, without holes, in the order taken
+  std::uint64_t sequence = 0;    ///< process-wide, from 1, without holes, in the order taken. Of
+                                 ///< a raised one: of those that its goroutine's queue took in
   std::uint64_t value_bits = 0;  ///< si_value as a whole
   union details_union {
     std::uint64_t words[3];
@@ -90,6 +98,7 @@ struct signal_event {
     timer_details timer;
     poll_details poll;
     system_call_details system_call;
+    raise_details raised;
   } details{};
   signal_stamps at;
 
@@ -105,6 +114,7 @@ struct signal_event {
   const system_call_details* system_call() const noexcept {
     return is(signal_cause::system_call, &details.system_call);
   }
+  const raise_details* raised() const noexcept { return is(signal_cause::raise, &details.raised); }
 
  private:
   template <class T>

@@ -19,6 +19,7 @@
 #include <sigrun/pipe.hpp>
 #include <sigrun/preempt.hpp>
 #include <sigrun/process.hpp>
+#include <sigrun/raise.hpp>
 #include <sigrun/select.hpp>
 #include <sigrun/signal.hpp>
 #include <sigrun/signal_event.hpp>

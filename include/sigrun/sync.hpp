@@ -370,7 +370,7 @@ class wait_group {
   std::int64_t count() const noexcept { return word_.load(std::memory_order_acquire) / one_; }
 
   /// Until the counter is zero.
-  void wait() noexcept {
+  void wait() {
     if (count() != 0) wait_slowly(detail::wait_for_ever);
   }
   /// The same, until a deadline at most; whether the counter was zero.
@@ -397,7 +397,7 @@ class wait_group {
     return fits && (n != -count || (seen & waiting_) == 0);
   }
   void add_slowly(std::int64_t n);
-  bool wait_slowly(std::int64_t deadline_ns) noexcept;
+  bool wait_slowly(std::int64_t deadline_ns);
 
   std::atomic<std::int64_t> word_{0};
   detail::short_lock queue_lock_;

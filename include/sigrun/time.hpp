@@ -135,8 +135,8 @@ constexpr std::int64_t wait_ns(std::chrono::duration<Rep, Period> wait) noexcept
   return std::chrono::ceil<std::chrono::nanoseconds>(wait).count();
 }
 
-void sleep_ns(std::int64_t wait_ns) noexcept;
-void sleep_until_ns(std::int64_t deadline_ns) noexcept;
+void sleep_ns(std::int64_t wait_ns);
+void sleep_until_ns(std::int64_t deadline_ns);
 /// `period_ns` when it can be one. Throws std::invalid_argument naming it.
 std::int64_t ticker_period(std::int64_t period_ns);
 
@@ -145,8 +145,9 @@ std::int64_t ticker_period(std::int64_t period_ns);
 // ---------------------------------------------------------------------------------------- sleeping
 
 /// Blocks the calling goroutine, or thread, for at least `wait`. Zero or less: returns at once.
+/// Throws nothing of its own: what a handler of the goroutine throws (raise.hpp) ends the sleep.
 template <class Rep, class Period>
-void sleep_for(std::chrono::duration<Rep, Period> wait) noexcept {
+void sleep_for(std::chrono::duration<Rep, Period> wait) {
   detail::sleep_ns(detail::wait_ns(wait));
 }
 /// Until `deadline` has come. By another clock than steady_clock: for what is left by it now, so

@@ -5,6 +5,7 @@
 #include "base/expect.hpp"
 #include "go/deadlock.hpp"
 #include "go/labels.hpp"
+#include "go/raise.hpp"
 #include "sched/sched.hpp"
 #include "sched/signals.hpp"
 
@@ -76,8 +77,9 @@ static_assert(closure_on_stack <= sched::closure_max);
   place_ = gp->closure;
 }
 
-void forget_labels() noexcept {
+void end_of_goroutine() noexcept {
   g* const gp = sched::current_g();
+  go_detail::end_raised(gp);
   if (gp->labels != nullptr) swap_labels(gp, nullptr);
 }
 
@@ -137,8 +139,8 @@ void run_foreign_erased(void (*f)(void*), void* arg) { sched::run_foreign(f, arg
 
 }  // namespace detail
 
-void yield() noexcept { sched::yield(); }
-void preempt_point() noexcept { sched::preempt_point(); }
+void yield() { sched::yield(); }
+void preempt_point() { sched::preempt_point(); }
 bool is_preemptible(const void* code) noexcept { return sched::preemptible_at(code); }
 
 void goexit() {

@@ -56,6 +56,7 @@ void describe(const g* gp, void* arg) {
   const std::int64_t since = gp->since_ns.load(std::memory_order_relaxed);
   info.in_state = std::chrono::nanoseconds(std::max<std::int64_t>(sched::now_ns() - since, 0));
   info.locked_to_thread = gp->locked != nullptr;
+  info.deferred = signal_set(gp->deferred_signals.load(std::memory_order_relaxed));
   info.labels = go_detail::labels_of(gp->labels);
   info.stack_size = gp->stack.size();
   found.infos.push_back(std::move(info));
@@ -65,6 +66,13 @@ void describe(const g* gp, void* arg) {
 std::string age_text(std::chrono::nanoseconds age) {
   const auto minutes = std::chrono::duration_cast<std::chrono::minutes>(age).count();
   return minutes > 0 ? ", " + std::to_string(minutes) + " minutes" : "";
+}
+
+std::string numbers_text(signal_set signals) {
+  std::string text;
+  signals.for_each(
+      [&text](int signo) { text += (text.empty() ? "" : " ") + std::to_string(signo); });
+  return text;
 }
 
 std::string address_text(const void* address) {
@@ -97,6 +105,7 @@ std::string goroutines_text() {
   for (const goroutine_info& info : goroutines()) {
     text += "goroutine " + std::to_string(info.id) + " [" + info.state + age_text(info.in_state);
     if (info.locked_to_thread) text += ", locked to thread";
+    if (!info.deferred.empty()) text += ", signals deferred: " + numbers_text(info.deferred);
     text += "]:";
     if (!info.name.empty()) text += " " + info.name;
     for (const auto& [key, value] : info.labels) text += " " + key + "=" + value;

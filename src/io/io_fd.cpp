@@ -17,6 +17,9 @@ namespace {
 
 constexpr io_fd::side both[] = {io_fd::side::read, io_fd::side::write};
 
+// What has been read or written of an operation would be lost with an exception.
+constexpr auto raised_kept = sched::raised_error::kept;
+
 void wake(void* waiter) noexcept {
   if (waiter != nullptr) static_cast<sched::parker*>(waiter)->unpark();
 }
@@ -174,7 +177,7 @@ long io_fd::queue_for(side which, within* inside) noexcept {
   for (;;) {
     const std::int64_t deadline = deadline_of(which).load();  // (4)
     const bool over = inside != nullptr && inside->ended();
-    const bool woken = !over && mine.parker.park_until(deadline);
+    const bool woken = !over && mine.parker.wait_until(deadline, raised_kept);
     std::unique_lock guard(lock_);
     if (mine.state == turn::granted) return 0;
     const bool refused = mine.state == turn::refused;
@@ -202,7 +205,7 @@ long io_fd::wait(side which, std::int64_t until_ns, within* inside) noexcept {
   base::expect(armed == poll::armed::waiting, "io: two operations on one side");
   const std::int64_t deadline = deadline_of(which).load();  // (4)
   const bool over = inside != nullptr && inside->ended();
-  if (over || !parker.park_until(std::min(deadline, until_ns))) {
+  if (over || !parker.wait_until(std::min(deadline, until_ns), raised_kept)) {
     if (descriptor_->disarm(which, &parker)) {
       return over ? -context_ended : deadline <= until_ns ? -ETIMEDOUT : -EAGAIN;
     }

@@ -152,6 +152,10 @@ void write_goroutine(sink& out, const sched::g_view& view, const stack_trace* tr
   out.add("goroutine ").count(view.id).add(" [").add(sched::state_text(view));
   write_age(out, view.since_ns);
   if (view.locked) out.add(", locked to thread");
+  if (view.deferred_signals != 0) {
+    out.add(", signals deferred:");
+    signal_set(view.deferred_signals).for_each([&out](int signo) { out.add(' ').number(signo); });
+  }
   if (view.name[0] != '\0') {
     out.add(", name=");
     write_plain(out, view.name);

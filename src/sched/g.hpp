@@ -32,10 +32,15 @@ namespace sigrun::sched {
 
 struct machine;
 class parker;
+class inbox;
 
 enum class g_state : std::uint8_t { free, runnable, running, waiting, foreign, dead };
 
 inline constexpr std::size_t name_room = 32;
+
+/// Bits of g::raised; see raise.hpp (1).
+inline constexpr unsigned raised_due = 1;
+inline constexpr unsigned raised_attentive = 2;
 
 /// What its owner writes at any time and a listing reads at some: each access is whole, and orders
 /// nothing.
@@ -89,6 +94,8 @@ struct alignas(64) g {
   g* next = nullptr;                  // in whatever list holds it
   relaxed<machine*> locked{nullptr};  // lock_os_thread: runs on this M only
   std::atomic<g_state> state{g_state::free};
+  std::atomic<std::uint8_t> raised{0};      // raise.hpp (1)
+  std::atomic<std::uint32_t> deferrals{0};  // raise.hpp (5); its own
   fiber::fiber_state fiber;
 
   std::atomic<wait_reason> why{wait_reason::unknown};
@@ -113,7 +120,9 @@ struct alignas(64) g {
   bool cacheable = false;  // its stack has the default size
   bool trimmed = false;    // its stack holds no more than this page
   short_name name;
-  void* labels = nullptr;  // module go's
+  void* labels = nullptr;                          // module go's
+  std::atomic<inbox*> mail{nullptr};               // raise.hpp
+  std::atomic<std::uint64_t> deferred_signals{0};  // bit n-1: signal n waits in there; for dumps
   sigsafe::fault_slot faults;
 };
 

@@ -4,6 +4,7 @@
 #include "base/expect.hpp"
 #include "base/pause.hpp"
 #include "sched/clock.hpp"
+#include "sched/raise.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
 #include "sigsafe/control.hpp"
@@ -14,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <exception>
 
 namespace sigrun::sched {
 namespace {
@@ -26,6 +28,37 @@ constexpr int let_go_spins = 100;
 bool parker::park_until(std::int64_t deadline_ns) noexcept {
   for (;;) {
     const park_result result = park(deadline_ns);
+    if (result != park_result::poked) return result == park_result::notified;
+  }
+}
+
+namespace {
+
+bool is_attentive(const g* gp) noexcept {
+  return gp != nullptr && (gp->raised.load(std::memory_order_relaxed) & raised_attentive) != 0;
+}
+
+}  // namespace
+
+bool parker::wait_until(std::int64_t deadline_ns, raised_error error) noexcept {
+  return is_attentive(g_) ? wait_attentively(deadline_ns, error) : park_until(deadline_ns);
+}
+
+// Handlers run between two parks, while the parker is where its waker finds it. raise.hpp (4)
+[[gnu::noinline]] bool parker::wait_attentively(std::int64_t deadline_ns,
+                                                raised_error error) noexcept {
+  inbox& mail = *g_->mail.load(std::memory_order_relaxed);
+  // What may not be thrown now must not end the wait.
+  if (std::uncaught_exceptions() != 0) error = raised_error::kept;
+  for (;;) {
+    if (notified()) return true;
+    if (error == raised_error::ends_wait && mail.has_error()) return false;
+    if (!mail.begin_wait(*this)) {
+      run_raised(true);
+      continue;
+    }
+    const park_result result = park(deadline_ns);
+    mail.end_wait();
     if (result != park_result::poked) return result == park_result::notified;
   }
 }
@@ -49,7 +82,7 @@ void parker::leave_goroutine() noexcept {
 }
 
 bool parker::park_holding(void (*unlock)(void* lock) noexcept, void* lock) noexcept {
-  if (g_ == nullptr) return false;
+  if (g_ == nullptr || is_attentive(g_)) return false;
   machine* const m = current_machine();
   // To wait for a P with the lock held would stop those who wait for the lock on their threads.
   if (!try_enter(m)) return false;

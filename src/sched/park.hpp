@@ -30,6 +30,7 @@
 //       has it is the only one. (park_holding) The lock may go away with what the goroutine does
 //       next, so that does not return before the unlock has. A word does as well as a lock, when
 //       there is one waker and the parker is put into the word only then: join, in spawn.cpp.
+//       A goroutine with handlers of its own cannot wait so, for it must be possible to poke it.
 #pragma once
 
 #include "sched/machine.hpp"
@@ -42,6 +43,12 @@ namespace sigrun::sched {
 
 enum class park_result { notified, timeout, poked };
 
+/// What becomes of an exception that a handler throws for which a wait was interrupted.
+enum class raised_error {
+  ends_wait,  // wait_until() returns false, and a raised_point() throws it
+  kept,       // the wait goes on; the goroutine's next preemption point throws it
+};
+
 class parker {
  public:
   /// `why` and `on`, the address of what is waited for, are for dumps.
@@ -53,6 +60,11 @@ class parker {
   /// Sleeps until unpark(); true at once when that has come already. `deadline_ns` is absolute
   /// CLOCK_MONOTONIC, sys::never for none; false when it passes first. Owner only.
   bool park_until(std::int64_t deadline_ns) noexcept;
+
+  /// The same as a preemption point: what is raised for the goroutine meanwhile is handled, in the
+  /// midst of the wait, which goes on. False too when a handler has thrown, see raised_error; never
+  /// wait so for a wake that is sure to be on its way already.
+  bool wait_until(std::int64_t deadline_ns, raised_error error = raised_error::ends_wait) noexcept;
 
   /// The same, but poke() ends it too.
   park_result park(std::int64_t deadline_ns) noexcept;
@@ -123,6 +135,7 @@ class parker {
   machine* leave_from(machine* m, after todo) noexcept;
   void wait_for_let_go() const noexcept;
   void leave_goroutine_until(std::int64_t deadline_ns) noexcept;
+  bool wait_attentively(std::int64_t deadline_ns, raised_error error) noexcept;
 
   std::atomic<std::uint32_t> state_{running_state};
   wait_reason why_;

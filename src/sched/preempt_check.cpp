@@ -22,7 +22,8 @@ SIGRUN_HANDLER_ONLY preempt_state judge(const machine& m, const arch::interrupte
   if (!in_preemptible_code(at.pc)) return preempt_state::outside;
   const g* const gp = m.current;
   if (m.busy.load(std::memory_order_relaxed) != 0 || gp == nullptr ||
-      m.foreign.load(std::memory_order_relaxed) != 0) {
+      m.foreign.load(std::memory_order_relaxed) != 0 ||
+      gp->deferrals.load(std::memory_order_relaxed) != 0) {
     return preempt_state::in_runtime;
   }
   const auto low = reinterpret_cast<std::uintptr_t>(gp->stack.low);

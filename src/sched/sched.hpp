@@ -27,10 +27,11 @@ bool started() noexcept;
 g* current_g() noexcept;
 bool on_goroutine() noexcept;
 
-/// Lets others run. On a plain thread sched_yield(2).
-void yield() noexcept;
-/// Yields if somebody wants the P; two loads otherwise.
-void preempt_point() noexcept;
+/// Lets others run, then runs what was raised for the goroutine, whose handlers may throw. On a
+/// plain thread sched_yield(2).
+void yield();
+/// The same if somebody wants the P or something was raised; three loads otherwise.
+void preempt_point();
 /// Whether a G may be stopped at this instruction; see preempt.hpp.
 bool preemptible_at(const void* code) noexcept;
 

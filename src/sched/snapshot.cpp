@@ -24,6 +24,7 @@ bool look_at_g(const g* gp, g_view& out) noexcept {
   out.on = gp->on.load(std::memory_order_relaxed);
   out.since_ns = gp->since_ns.load(std::memory_order_relaxed);
   out.locked = static_cast<machine*>(gp->locked) != nullptr;
+  out.deferred_signals = gp->deferred_signals.load(std::memory_order_relaxed);
   out.labels = __atomic_load_n(&gp->labels, __ATOMIC_RELAXED);
   out.parked_at = __atomic_load_n(&gp->fiber.context.stack_pointer, __ATOMIC_RELAXED);
   out.stack_low = reinterpret_cast<std::uint64_t>(gp->stack.low);

@@ -27,6 +27,7 @@ struct g_view {
   const void* on = nullptr;
   std::int64_t since_ns = 0;
   bool locked = false;
+  std::uint64_t deferred_signals = 0;
   const void* labels = nullptr;  // module go's; may be gone
   const void* parked_at = nullptr;
   std::uint64_t stack_low = 0;

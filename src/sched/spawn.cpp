@@ -16,6 +16,7 @@
 #include "base/expect.hpp"
 #include "sched/free_gs.hpp"
 #include "sched/park.hpp"
+#include "sched/raise.hpp"
 #include "sched/registry.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
@@ -181,6 +182,7 @@ void finish(g* gp) noexcept {
 }
 
 void recycle(g* gp) noexcept {
+  forget_inbox(gp);
   gp->state.store(g_state::free, std::memory_order_relaxed);
   bool inside = false;
   machine* const m = section_if_any(inside);
@@ -232,7 +234,7 @@ void join_g(g* gp) noexcept {
     if (!wait_at(place)) place.joiner->unpark();
   };
   if (waiting.park_holding(arrive, &here)) return;
-  if (wait_at(here)) waiting.park_until(sys::never);
+  if (wait_at(here)) waiting.wait_until(sys::never, raised_error::kept);
 }
 
 void detach_g(g* gp) noexcept {

@@ -4,6 +4,7 @@
 // there is one, without a detour by g0: that is the whole cost of a switch.
 #include "sched/clock.hpp"
 #include "sched/park.hpp"
+#include "sched/raise.hpp"
 #include "sched/sched.hpp"
 #include "sched/scheduler.hpp"
 
@@ -240,9 +241,18 @@ g* current_g() noexcept { return g_on(current_machine()); }
 
 bool on_goroutine() noexcept { return current_g() != nullptr; }
 
-void yield() noexcept {
+namespace {
+
+bool is_due(const g& gp) noexcept {
+  return (gp.raised.load(std::memory_order_relaxed) & raised_due) != 0;
+}
+
+}  // namespace
+
+void yield() {
   machine* m = current_machine();
-  if (g_on(m) == nullptr) {
+  const g* const self = g_on(m);
+  if (self == nullptr) {
     sys::call(SYS_sched_yield);
     return;
   }
@@ -254,16 +264,21 @@ void yield() noexcept {
     m = leave(m, after::yield, nullptr);
   }
   leave_section(m);
+  if (is_due(*self)) [[unlikely]]
+    run_raised(false);
 }
 
-void preempt_point() noexcept {
+void preempt_point() {
   machine* const m = current_machine();
-  if (g_on(m) == nullptr) return;
+  const g* const self = g_on(m);
+  if (self == nullptr) return;
   // A look without a section: the worst is a P that has just been taken, and then lost says so.
   if (m->lost.load(std::memory_order_relaxed) == 0 && !m->wanted.load(std::memory_order_relaxed)) {
+    if (is_due(*self)) [[unlikely]]
+      run_raised(false);
     return;
   }
-  yield();
+  if (self->deferrals.load(std::memory_order_relaxed) == 0) yield();
 }
 
 }  // namespace sigrun::sched

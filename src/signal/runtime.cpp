@@ -221,12 +221,12 @@ bool runtime::wait(void* parker, std::int64_t deadline_ns) {
   // In a forked child the channel is a copy whose runtime did not come along.
   // By handler the stand-by thread alone takes signals: a second taker would break their order.
   if (instance.load() != this || options_.way == way_in::handler) {
-    return mine.park_until(deadline_ns);
+    return mine.wait_until(deadline_ns);
   }
   if (!mine.is_goroutine()) return duty_.receive_wait(mine, here(), deadline_ns);
   // The M that is left goes to wait for signals when it has nothing else to do.
   if (!goroutines_receive_.load(std::memory_order_relaxed)) goroutines_receive_.store(true);
-  return mine.park_until(deadline_ns);
+  return mine.wait_until(deadline_ns);
 }
 
 // A loop found its descriptor readable, or just looks: one signal at a time, so that a loop with

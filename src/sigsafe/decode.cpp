@@ -62,6 +62,7 @@ void decode(const siginfo_t& info, signal_event& event) noexcept {
                                    info.si_syscall, info.si_arch};
       break;
     case signal_cause::kernel:
+    case signal_cause::raise:  // no kernel's
       break;
   }
 }

@@ -3,6 +3,7 @@
 
 #include "base/expect.hpp"
 #include "sched/park.hpp"
+#include "sched/raise.hpp"
 #include "sys/clock.hpp"
 #include "sys/file.hpp"
 #include "sys/futex.hpp"
@@ -65,7 +66,7 @@ void chan_wakes::wake_all() noexcept {
 }
 
 chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
-                                       std::int64_t deadline_ns) noexcept {
+                                       std::int64_t deadline_ns) {
   sched::parker parker(
       &list == &receivers_ ? sched::wait_reason::chan_receive : sched::wait_reason::chan_send,
       this);
@@ -80,16 +81,21 @@ chan_status chan_core::wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
   mutex_.unlock();
 
   const bool woken =
-      hook != nullptr ? hook->wait(&parker, deadline_ns) : parker.park_until(deadline_ns);
+      hook != nullptr ? hook->wait(&parker, deadline_ns) : parker.wait_until(deadline_ns);
   if (woken) return waiter.result;
 
+  bool given_up = false;
   {
     const std::lock_guard guard(mutex_);
-    if (waiter.linked) {
+    given_up = waiter.linked;
+    if (given_up) {
       list.unlink(waiter);
       update_fd();
-      return chan_status::timeout;
     }
+  }
+  if (given_up) {
+    sched::raised_point();
+    return chan_status::timeout;
   }
   parker.park_until(sys::never);  // (3)
   return waiter.result;

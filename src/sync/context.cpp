@@ -5,6 +5,7 @@
 
 #include "sched/clock.hpp"
 #include "sched/park.hpp"
+#include "sched/raise.hpp"
 #include "sys/clock.hpp"
 #include "sys/syscall.hpp"
 
@@ -327,7 +328,9 @@ bool context::wait_until_ns(std::int64_t deadline_ns) const {
   const done_chan channel = done();
   if (!channel) {
     sched::parker self(sched::wait_reason::context_wait, node_);
-    return self.park_until(deadline_ns);
+    const bool ended_now = self.wait_until(deadline_ns);
+    sched::raised_point();
+    return ended_now;
   }
   std::optional<done_signal> never;
   return detail::chan_access::state(channel)->receive(never, deadline_ns) == chan_status::closed;

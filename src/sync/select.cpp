@@ -2,6 +2,7 @@
 #include <sigrun/select.hpp>
 
 #include "sched/park.hpp"
+#include "sched/raise.hpp"
 #include "sys/clock.hpp"
 
 #include <algorithm>
@@ -129,7 +130,9 @@ int select_wait::block(std::int64_t deadline_ns) {
       parker.park_until(sys::never);  // (5): a waker was faster, and is about to unpark
     }
   }
-  return unqueue();
+  const int won = unqueue();
+  if (won == select_none) sched::raised_point();
+  return won;
 }
 
 void select_wait::queue(sched::parker& parker) noexcept {
@@ -156,7 +159,7 @@ chan_hook* select_wait::hook() const noexcept {
 
 bool select_wait::sleep(sched::parker& parker, std::int64_t deadline_ns) const {
   chan_hook* const feeder = hook();
-  return feeder != nullptr ? feeder->wait(&parker, deadline_ns) : parker.park_until(deadline_ns);
+  return feeder != nullptr ? feeder->wait(&parker, deadline_ns) : parker.wait_until(deadline_ns);
 }
 
 int select_wait::unqueue() noexcept {

@@ -21,6 +21,7 @@
 
 #include "sched/clock.hpp"
 #include "sched/park.hpp"
+#include "sched/raise.hpp"
 #include "sched/sched.hpp"
 #include "sys/clock.hpp"
 
@@ -279,12 +280,13 @@ std::int64_t ticker_period(std::int64_t period_ns) {
   throw std::invalid_argument("sigrun::ticker: a period of " + std::to_string(period_ns) + " ns");
 }
 
-void sleep_until_ns(std::int64_t deadline_ns) noexcept {
+void sleep_until_ns(std::int64_t deadline_ns) {
   sched::parker parker(sched::wait_reason::sleep);
-  parker.park_until(deadline_ns);
+  parker.wait_until(deadline_ns);
+  sched::raised_point();
 }
 
-void sleep_ns(std::int64_t wait_ns) noexcept {
+void sleep_ns(std::int64_t wait_ns) {
   if (wait_ns <= 0) {
     sched::preempt_point();
     return;

@@ -6,6 +6,7 @@
 // operation that does their work. (sync/wait_list.hpp, (4))
 #include <sigrun/sync.hpp>
 
+#include "sched/raise.hpp"
 #include "sched/sched.hpp"
 #include "sync/wait_list.hpp"
 #include "sys/signal.hpp"
@@ -35,8 +36,9 @@ bool cond::wait_until_ns(const detail::erased_lock& lock, std::int64_t deadline_
     if (park_linked(queue_lock_, queue_, self, detail::do_not_wait, given_up)) notify_one();
     throw;
   }
-  const bool notified = park_linked(queue_lock_, queue_, self, deadline_ns, given_up);
+  const bool notified = park_linked(queue_lock_, queue_, self, deadline_ns, given_up, true);
   lock.lock(lock.object);
+  if (!notified) sched::raised_point();
   return notified;
 }
 
@@ -84,7 +86,7 @@ void wait_group::add_slowly(std::int64_t n) {
   detail::unpark_all(woken);
 }
 
-bool wait_group::wait_slowly(std::int64_t deadline_ns) noexcept {
+bool wait_group::wait_slowly(std::int64_t deadline_ns) {
   sync_waiter self(sched::wait_reason::wait_group_wait, this);
   {
     const std::lock_guard guard(queue_lock_);
@@ -94,9 +96,12 @@ bool wait_group::wait_slowly(std::int64_t deadline_ns) noexcept {
     } while (!word_.compare_exchange_weak(seen, seen | waiting_, std::memory_order_acquire));
     push_back(queue_, self);
   }
-  return park_linked(queue_lock_, queue_, self, deadline_ns, [this] {
+  const auto given_up = [this] {
     if (empty(queue_)) word_.fetch_and(~waiting_, std::memory_order_relaxed);
-  });
+  };
+  if (park_linked(queue_lock_, queue_, self, deadline_ns, given_up, true)) return true;
+  sched::raised_point();
+  return false;
 }
 
 // ----------------------------------------------------------------------------------------- once
@@ -193,10 +198,10 @@ bool semaphore::acquire_slowly(std::int64_t n, std::int64_t deadline_ns) {
     push_back(queue_, self);
   }
   sync_waiter* behind = nullptr;  // those that only this request held up
-  if (park_linked(queue_lock_, queue_, self, deadline_ns, [this, &behind] { behind = grant(); })) {
-    return true;
-  }
+  const auto given_up = [this, &behind] { behind = grant(); };
+  if (park_linked(queue_lock_, queue_, self, deadline_ns, given_up, true)) return true;
   detail::unpark_all(behind);
+  sched::raised_point();
   return false;
 }
 

@@ -92,10 +92,14 @@ inline void unpark_all(sync_waiter* first) noexcept {
 
 /// Parks a linked waiter, without the lock. True: it was decided by a waker. False: the deadline
 /// came first; then the waiter is unlinked and `given_up` was called with the lock held.
+/// `wait` is one of the parker's two ways: wait_until() for those whose callers go on to a
+/// raised_point() when it was false.
 template <class F>
 bool park_linked(short_lock& lock, wait_list& list, sync_waiter& waiter, std::int64_t deadline_ns,
-                 F given_up) noexcept {
-  if (waiter.parker.park_until(deadline_ns)) return true;
+                 F given_up, bool attentively = false) noexcept {
+  const bool woken =
+      attentively ? waiter.parker.wait_until(deadline_ns) : waiter.parker.park_until(deadline_ns);
+  if (woken) return true;
   {
     const std::lock_guard guard(lock);
     if (waiter.linked) {

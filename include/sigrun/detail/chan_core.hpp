@@ -223,8 +223,7 @@ class alignas(64) chan_core {
 
   /// With the lock held: queues the caller in `list`, unlocks, waits, and returns its result. The
   /// lock is not held on return.
-  chan_status wait_and_unlock(chan_waiter& waiter, chan_waiters& list,
-                              std::int64_t deadline_ns) noexcept;
+  chan_status wait_and_unlock(chan_waiter& waiter, chan_waiters& list, std::int64_t deadline_ns);
 
   /// With the lock held: makes the descriptor, if there is one, say whether `readable`.
   void update_fd(bool readable) noexcept {

@@ -45,8 +45,9 @@ std::uint64_t id(const void* g) noexcept;
 void run_main(void (*f)(void*), void* arg);
 /// Keeps the exception being handled for join(), or ends the process by it.
 void keep_exception() noexcept;
-/// At its end: the goroutine's labels go.
-void forget_labels() noexcept;
+/// With its last instructions: what was raised for it and not handled is counted as dropped, and
+/// its labels go.
+void end_of_goroutine() noexcept;
 void run_foreign_erased(void (*f)(void*), void* arg);
 
 /// The largest closure that lies on the goroutine's own stack; others are on the heap.
@@ -90,7 +91,7 @@ class go_task {
       keep_exception();
     }
     std::destroy_at(&self);
-    forget_labels();
+    end_of_goroutine();
   }
 };
 
