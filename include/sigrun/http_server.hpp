@@ -159,7 +159,8 @@ class server {
   /// step of an end in which nobody is hurt.
   void set_keep_alive(bool on) noexcept;
 
-  /// No new connections: closes the listeners, and nothing else.
+  /// No new connections: what the kernel has queued is accepted, then the listeners are closed, and
+  /// nothing else.
   void close_listeners() noexcept;
   /// Closes the listeners and the idle connections, turns keep-alive off, has further requests
   /// answered as `options` say, and calls the hooks of hijacked connections.
@@ -170,8 +171,10 @@ class server {
   bool wait_drained_for(std::chrono::nanoseconds wait) {
     return wait_drained(std::chrono::steady_clock::now() + wait);
   }
-  /// refuse(), cuts all connections off, and returns when their goroutines have ended: handlers
-  /// that run see errors from their request and response. Handlers that block on something else
+  /// Closes the listeners and cuts all connections off, and does not wait for their goroutines:
+  /// handlers that run see errors from their request and response.
+  void cut_off() noexcept;
+  /// cut_off(), and returns when the goroutines have ended. Handlers that block on something else
   /// hold it up.
   void close() noexcept;
   /// refuse(), wait_drained_for(), close(). False when something had to be cut off.

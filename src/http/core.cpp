@@ -163,12 +163,16 @@ void server_core::shed_idle() noexcept {
 }
 
 void server_core::cut_all() noexcept {
-  std::unique_lock guard(lock_);
-  state_.store(server_state::closed);
+  const std::lock_guard guard(lock_);
+  const bool first_time = state_.exchange(server_state::closed) != server_state::closed;
   for (connection* one = first_; one != nullptr; one = one->after) {
-    counters::count(count.cut);
+    if (first_time) counters::count(count.cut);
     one->cut();
   }
+}
+
+void server_core::wait_closed() noexcept {
+  std::unique_lock guard(lock_);
   drained_.wait(guard, [this] { return open_ == 0; });
 }
 

@@ -57,6 +57,7 @@ class server_core : public std::enable_shared_from_this<server_core> {
   void refuse(const refuse_options& how);
   bool wait_drained(std::chrono::steady_clock::time_point deadline);
   void cut_all() noexcept;
+  void wait_closed() noexcept;
   /// There are no descriptors left: gives up the connection that has been idle for longest.
   void shed_idle() noexcept;
   /// Returns when each nudge() that has begun is over.

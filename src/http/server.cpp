@@ -2,6 +2,7 @@
 #include <sigrun/http_server.hpp>
 
 #include "http/core.hpp"
+#include "io/socket.hpp"
 
 #include <sigrun/go.hpp>
 
@@ -40,10 +41,13 @@ struct server::impl {
     one.path = std::move(path);
     one.tls = options.tls;
     try {
+      accepting.add();
       one.acceptor = go({.name = "http acceptor"}, [this, &one] {
         std::visit([&](auto& socket_of) { accept_all(socket_of, one.tls); }, one.socket);
+        accepting.done();
       });
     } catch (...) {
+      accepting.done();
       listeners.pop_back();
       throw;
     }
@@ -55,6 +59,10 @@ struct server::impl {
       std::error_code error;
       auto stream = from.accept(error);
       if (error == std::errc::operation_canceled || error == std::errc::bad_file_descriptor) return;
+      if (ending.load()) {
+        if (!error) core->admit(std::move(stream), tls);
+        return accept_queued(from, tls);
+      }
       if (error) {
         // accept() itself takes its time before it tries again.
         detail::counters::count(core->count.accept_failures);
@@ -65,9 +73,35 @@ struct server::impl {
     }
   }
 
+  // What the kernel has completed already would be reset by the close: it is taken first, at most
+  // a backlog of it.
+  template <class Listener>
+  void accept_queued(Listener& from, const std::shared_ptr<tls_certificates>& tls) {
+    for (int i = 0; i < net::backlog_default; ++i) {
+      const long fd =
+          sys::call(SYS_accept4, from.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+      if (fd < 0) return;
+      std::error_code error;
+      auto stream = decltype(from.accept())::adopt(static_cast<int>(fd), error);
+      if (!error) core->admit(std::move(stream), tls);
+    }
+  }
+
   void close_listeners() noexcept {
+    {
+      const std::lock_guard guard(lock);
+      closed_listeners = true;
+      ending.store(true);
+      // A deadline that has passed ends the waits in accept(), and loses nothing.
+      for (listener& one : listeners) {
+        std::error_code gone;
+        std::visit(
+            [&](auto& socket) { socket.set_deadline(std::chrono::steady_clock::now(), gone); },
+            one.socket);
+      }
+    }
+    accepting.wait();
     const std::lock_guard guard(lock);
-    closed_listeners = true;
     for (listener& one : listeners) {
       std::error_code gone;
       std::visit([&](auto& socket) { socket.close(gone); }, one.socket);
@@ -93,6 +127,8 @@ struct server::impl {
   const std::shared_ptr<detail::server_core> core;
   mutable mutex lock;
   std::list<listener> listeners;  // under lock
+  wait_group accepting;
+  std::atomic<bool> ending{false};  // set before the deadlines are
   bool closed_listeners = false;
   bool paths_kept = false;
 };
@@ -159,10 +195,15 @@ bool server::wait_drained(std::chrono::steady_clock::time_point deadline) {
   return impl_->core->wait_drained(deadline);
 }
 
-void server::close() noexcept {
+void server::cut_off() noexcept {
   impl_->close_listeners();
-  impl_->join_acceptors();
   impl_->core->cut_all();
+}
+
+void server::close() noexcept {
+  cut_off();
+  impl_->join_acceptors();
+  impl_->core->wait_closed();
 }
 
 bool server::shutdown(std::chrono::nanoseconds grace, const refuse_options& options) {
