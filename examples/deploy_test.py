@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the greeter as its supervisors would, without one of them running.
 
-usage: deploy_test.py units|activate|own PROGRAM
+usage: deploy_test.py units|activate|own|manifest PROGRAM
 
 units     systemd-analyze verify has nothing to say about the shipped units
 activate  systemd-socket-activate hands a socket over; the supervisor's messages come in order:
           READY, RELOADING, READY, STOPPING; the watchdog is fed; what is in flight at the end is
           served
+manifest  the Kubernetes manifest and the container recipe agree, with each other and inside, and
+          the service runs with the manifest's configuration and grace
 own       its own socket, a change of its file without a signal, a bad file, a helper that is killed
 Exit status 77: a tool is not installed.
 """
+import json
 import os
 import pathlib
 import re
@@ -21,6 +24,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+
+try:
+    import yaml
+except ImportError:
+    yaml = None
 
 HERE = pathlib.Path(__file__).resolve().parent
 WAIT_S = 30
@@ -159,6 +167,63 @@ def own(program, folder):
     assert bad.returncode == 1 and "unknown key" in bad.stderr, bad
 
 
+def only(text, pattern):
+    found = re.findall(pattern, text, re.M)
+    assert len(found) == 1, f"{pattern!r} is found {len(found)} times"
+    return found[0]
+
+
+def manifest(program, folder):
+    parts = list(yaml.safe_load_all((HERE / "deploy" / "kubernetes.yaml").read_text()))
+    config_map, deployment = parts
+    spec = deployment["spec"]
+    pod = spec["template"]["spec"]
+    metadata = spec["template"]["metadata"]
+    (container,) = pod["containers"]
+    labels = metadata["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for name, probe in container.items():
+        if name.endswith("Probe"):
+            assert probe["tcpSocket"]["port"] in ports, f"{name} asks a port that is not there"
+    (mount,) = container["volumeMounts"]
+    (volume,) = pod["volumes"]
+    assert mount["name"] == volume["name"] and "subPath" not in mount
+    assert volume["configMap"]["name"] == config_map["metadata"]["name"]
+    # The kubelet kills after the one; the service is told the other.
+    (variable,) = container["env"]
+    assert variable["name"] == "SIGRUN_STOP_GRACE"
+    source = variable["valueFrom"]["fieldRef"]["fieldPath"]
+    grace = metadata["annotations"][only(source, r"^metadata\.annotations\['(.*)'\]$")]
+    assert float(grace) == pod["terminationGracePeriodSeconds"]
+    # The recipe.
+    recipe = (HERE / "deploy" / "Containerfile").read_text()
+    (file_name, settings), = config_map["data"].items()
+    assert json.loads(only(recipe, r"^CMD (.*)$")) == [mount["mountPath"] + "/" + file_name]
+    assert set(ports.values()) == {int(only(recipe, r"^EXPOSE (\d+)$"))}
+    assert only(settings, r"^listen = .*:(\d+)\"") == only(recipe, r"^EXPOSE (\d+)$")
+    copied, config_copied = re.findall(r"^COPY (?:--from=build )?(\S.* )/\S+/\S*$", recipe, re.M)
+    assert (HERE.parent / config_copied.strip()).is_file(), config_copied
+    built = {path.rsplit("/", 1)[1] for path in copied.split()}
+    assert built == set(only(recipe, r"--target (\w+ \w+)$").split()), built
+    entry = json.loads(only(recipe, r"^ENTRYPOINT (.*)$"))
+    assert {path.rsplit("/", 1)[1] for path in (entry[0], entry[-1])} == built
+    # As the kubelet would: its configuration, its grace, its SIGTERM.
+    config = folder + "/" + file_name
+    write(config, re.sub(r'^listen = .*$', 'listen = "127.0.0.1:0"', settings, flags=re.M))
+    for given, lowered in ((grace, False), ("10", True)):
+        process = subprocess.Popen([program, config], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True,
+                                   env={**os.environ, "SIGRUN_STOP_GRACE": given})
+        on_end.append(process.kill)
+        port = int(process.stdout.readline().rsplit(":", 1)[1])
+        assert greet(("127.0.0.1", port), "World") == "Hello, World!\n"
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=WAIT_S)[1]
+        assert process.returncode == -signal.SIGTERM, process.returncode
+        assert ("lowers the deadline" in said) == lowered, said
+
+
 on_end = []
 
 
@@ -167,12 +232,16 @@ def main(what, program):
     if tool and not shutil.which(tool):
         print(tool + " is not installed; skipped")
         return 77
+    if what == "manifest" and yaml is None:
+        print("PyYAML is not installed; skipped")
+        return 77
     dead_man = threading.Timer(WAIT_S, lambda: os._exit(1))
     dead_man.daemon = True
     dead_man.start()
     with tempfile.TemporaryDirectory(prefix="sigrun-deploy-") as folder:
         try:
-            {"units": units, "activate": activate, "own": own}[what](program, folder)
+            {"units": units, "activate": activate, "own": own,
+             "manifest": manifest}[what](program, folder)
         finally:
             for end in on_end:
                 end()
