@@ -18,6 +18,7 @@ constexpr subcommand subcommands[] = {
     {"send", send_main, "send a signal, with a value, to a process, thread or group"},
     {"watch", watch_main, "follow the signal state of a process"},
     {"lab", lab_main, "experiments: how signals get lost, and what holds in a storm"},
+    {"dump", dump_main, "show every goroutine of a living program that offers it"},
     {"crash", crash_main, "show a crash report, with names; compare two"},
 };
 

@@ -22,5 +22,6 @@ struct subcommand {
 [[gnu::weak]] int watch_main(int argc, char** argv);
 [[gnu::weak]] int lab_main(int argc, char** argv);
 [[gnu::weak]] int crash_main(int argc, char** argv);
+[[gnu::weak]] int dump_main(int argc, char** argv);
 
 }  // namespace sigrun::cmd

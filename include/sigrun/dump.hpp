@@ -73,4 +73,35 @@ class dump_on_signal {
   std::thread thread_;
 };
 
+/// While it lives, `sigrun dump PID` gets the dump, by a thread of this object's own, and the
+/// program goes on. It listens at a Unix socket in the abstract namespace, named after the process;
+/// the process's own user and root are served, others are turned away. One at a time; who does not
+/// read is cut off after `time_max`. A child of fork does not answer.
+class dump_on_request {
+ public:
+  /// std::system_error when the name is taken (there is one in this process already, or another
+  /// process has it), and when there is no socket or thread to be had.
+  explicit dump_on_request(const dump_options& options = {});
+  /// Waits for a dump that is being written.
+  ~dump_on_request();
+  dump_on_request(const dump_on_request&) = delete;
+  dump_on_request& operator=(const dump_on_request&) = delete;
+
+  std::uint64_t written() const noexcept { return written_.load(); }
+  std::uint64_t failed() const noexcept { return failed_.load(); }    ///< not written in full
+  std::uint64_t refused() const noexcept { return refused_.load(); }  ///< another user's
+
+ private:
+  void serve() noexcept;
+  void answer(int to) noexcept;
+
+  const dump_options options_;
+  int listening_ = -1;
+  int stop_ = -1;
+  std::atomic<std::uint64_t> written_{0};
+  std::atomic<std::uint64_t> failed_{0};
+  std::atomic<std::uint64_t> refused_{0};
+  std::thread thread_;
+};
+
 }  // namespace sigrun

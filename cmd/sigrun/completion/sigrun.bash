@@ -24,7 +24,7 @@ _sigrun() {
   local command=${COMP_WORDS[1]:-} words=
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    mapfile -t COMPREPLY < <(compgen -W 'run ps doctor send watch lab crash --help --version' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'run ps doctor send watch lab dump crash --help --version' -- "$cur")
     return
   fi
   case $prev in
@@ -38,7 +38,7 @@ _sigrun() {
       ;;
     --isolation) mapfile -t COMPREPLY < <(compgen -W 'strict shared' -- "$cur") && return ;;
     --way-in) mapfile -t COMPREPLY < <(compgen -W 'wait handler' -- "$cur") && return ;;
-    --seed | --seconds | --procs) return ;;
+    --seed | --seconds | --procs | --timeout) return ;;
     --only | -o)
       words='foreign-call system-call mask-window full-pipe mask-bit'
       mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -54,6 +54,7 @@ _sigrun() {
       mapfile -t COMPREPLY < <(compgen -f -W '--diff --raw --json --help' -- "$cur")
       return
       ;;
+    dump) words='--system --timeout --json --help' ;;
     watch) words='--interval --count --json --help' ;;
     lab)
       words='loss storm --help'
