@@ -83,6 +83,7 @@ class goroutine_ref {
 
  private:
   friend class goroutine;
+  friend class handler_raise;
   friend goroutine_ref this_goroutine();
   explicit goroutine_ref(void* mail) noexcept : mail_(mail) {}
   void clear() noexcept;
@@ -132,7 +133,8 @@ class goroutine {
   ///
   /// Throws std::invalid_argument for what is no signal, and SIGKILL, SIGSTOP, 32 and 33;
   /// std::logic_error when not joinable(); std::system_error: ESRCH when the goroutine has ended,
-  /// ENOMEM. The other form has EINVAL for the former two. Any thread, but not in a signal handler.
+  /// ENOMEM. The other form has EINVAL for the former two. Any thread, but not in a signal handler:
+  /// handler_raise is for those.
   bool raise(int signo, std::uint64_t value = 0) const;
   bool raise(int signo, std::uint64_t value, std::error_code& error) const noexcept;
   /// For others who want to raise. Throws std::logic_error when not joinable(), std::bad_alloc.

@@ -75,6 +75,22 @@ class signal_deferral {
   void* g_;
 };
 
+/// Raises for one goroutine from within a signal handler: the handler leaves a note, as for a
+/// signal, and whoever dispatches signals raises it in ordinary code. The object is made before, in
+/// ordinary code; that starts the signal runtime. It must outlive the handlers that use it. Throws
+/// std::logic_error for an empty `to`, std::system_error as notify() does.
+class handler_raise {
+ public:
+  explicit handler_raise(goroutine_ref to);
+  /// As goroutine::raise(), by no goroutine; may be called in a handler. False: no signal that can
+  /// be handled, or the queue of signals was full, which stats() counts as dropped. One for a
+  /// goroutine that has ended is counted as unclaimed there.
+  bool operator()(int signo, std::uint64_t value = 0) const noexcept;
+
+ private:
+  goroutine_ref to_;
+};
+
 /// For the calling goroutine: how many raised signals may wait, 1 to 65,536 (64 without this), and
 /// what becomes of one that finds them all. Throws std::invalid_argument, naming it, for another
 /// number, for fewer than wait now, and for overflow::unbounded; std::logic_error on a plain

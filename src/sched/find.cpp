@@ -256,10 +256,18 @@ void wake_one_ordered() noexcept {
   start_machine(nullptr, true);
 }
 
+namespace {
+
+bool has_signal_news(const machine& m) noexcept {
+  return sigsafe::has_news() || m.gsignal.own_news.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
 g* find_runnable(machine* m) noexcept {
   for (;;) {
     if (m->p == nullptr) {
-      if (sigsafe::has_news()) look_at_signals(m);
+      if (has_signal_news(*m)) look_at_signals(m);
       if (!take_idle_p(m)) go_idle_without_p(m);
       continue;
     }
@@ -272,7 +280,7 @@ g* find_runnable(machine* m) noexcept {
     m->wanted.store(false, std::memory_order_relaxed);
     preempt_served(*m);
     share_queue(*p);
-    if (sigsafe::has_news()) look_at_signals(m);
+    if (has_signal_news(*m)) look_at_signals(m);
     g* gp = look(m);
     if (gp == nullptr) gp = release_p(m);
     if (gp != nullptr) {

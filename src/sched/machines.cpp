@@ -148,8 +148,7 @@ std::uint32_t next_wake(machine* m) noexcept {
 }
 
 void sleep_until_given(machine* m) noexcept {
-  while (next_wake(m) != machine::given) {
-  }
+  while (next_wake(m) != machine::given) leave_signals(m);  // which takes what was sent to it alone
 }
 
 void give_wake(machine* m) noexcept {

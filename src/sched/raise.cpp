@@ -76,7 +76,10 @@ long inbox::raise(const raised_record& what) noexcept {
   g* wake = nullptr;
   {
     const std::lock_guard hold(lock_);
-    if (owner_ == nullptr) return -ESRCH;
+    if (owner_ == nullptr || ended(owner_)) {
+      end_locked();
+      return -ESRCH;
+    }
     if (records_ == nullptr) records_ = new (std::nothrow) raised_record[room_];
     if (records_ == nullptr) return -ENOMEM;
     count(counts_.raised, all.raised);
@@ -177,6 +180,10 @@ void inbox::end_wait() noexcept {
 
 void inbox::end() noexcept {
   const std::lock_guard hold(lock_);
+  end_locked();
+}
+
+void inbox::end_locked() noexcept {
   if (owner_ == nullptr) return;
   count(counts_.dropped_by_exit, all.dropped_by_exit, size_);
   size_ = 0;
@@ -205,7 +212,6 @@ void sign(raised_record& what) noexcept {
 }
 
 long raise_to(g* gp, const raised_record& what) noexcept {
-  if (ended(gp)) return -ESRCH;
   inbox* const to = inbox_of(gp);
   if (to == nullptr) return -ENOMEM;
   return to->raise(what);

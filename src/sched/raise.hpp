@@ -24,9 +24,9 @@
 //       before, and a wake that comes meanwhile is seen after the handlers.
 //   (5) While g::deferrals is above 0 nothing is taken, and no one is woken. Handlers count as one,
 //       so they do not nest.
-//   (6) A G keeps its inbox until it is used anew, so whoever holds a handle finds it, or has ended
-//       said to him. A raise that comes with the goroutine's last instructions, after it has looked
-//       for an inbox the last time, is counted as dropped by the exit when the handle goes.
+//   (6) A G keeps its inbox until it is used anew, so whoever holds a handle finds it. It looks for
+//       one the last time before it is over; what is raised between is counted as dropped by the
+//       exit by the next raise, which finds it over, or when the handle goes.
 //   (7) At rest raised == handled + merged + dropped + dropped_by_exit + waiting.
 //
 // tests/models/raise.pml checks (2) to (7).
@@ -109,6 +109,7 @@ class inbox {
   void remove(std::uint32_t i) noexcept;
   bool merge(const raised_record& what) noexcept;
   void publish() noexcept;
+  void end_locked() noexcept;
 
   sys::short_lock lock_;
   std::atomic<std::uint32_t> shares_{1};

@@ -25,6 +25,20 @@ void ring_sysmon() noexcept {
   if (s.sysmon_asleep.exchange(0) != 0) sys::futex_wake(s.sysmon_asleep, 1);
 }
 
+void signal_was_sent_to(int tid) noexcept {
+  for (machine* m = __atomic_load_n(&the_scheduler().all_ms, __ATOMIC_ACQUIRE); m != nullptr;
+       m = m->next) {
+    if (m->gsignal.tid.load() != tid) continue;
+    m->gsignal.own_news.store(true);
+    ask_holder(*m);
+    std::uint32_t asleep = machine::asleep;
+    if (m->wake.compare_exchange_strong(asleep, machine::look)) sys::futex_wake(m->wake, 1);
+    // It may be the one that sleeps there; another one just looks around.
+    if (the_scheduler().poll_until.load() != 0) the_scheduler().poller.wake();
+    return;
+  }
+}
+
 void find_idle_for_signal() noexcept {
   scheduler& s = the_scheduler();
   if (machine* const m = s.at_large.load()) ask_holder(*m);

@@ -21,7 +21,10 @@
 //   (3) All other Ms, and a thread that waits in run(), have the subscribed signals closed. sysmon
 //   has
 //       all closed that can be.
-//   (4) An M takes the bed with no P and all queues looked at, as it would go to its futex; who
+//   (4) What is sent to one M alone waits in the kernel's queue for that thread, behind that
+//       thread's mask. send_thread() marks the M and wakes it; on g0, or before it sleeps, the M
+//       takes the duty for a moment, and what there is.
+//   (5) An M takes the bed with no P and all queues looked at, as it would go to its futex; who
 //       wants it awake takes it out of `bed` under the lock and gives it a P (scheduler.hpp, (2)).
 #pragma once
 
@@ -106,6 +109,10 @@ void leave_signals(machine* m) noexcept;
 void watch_signals() noexcept;
 /// Whether sysmon must not sleep for longer than a millisecond.
 bool signals_need_watch() noexcept;
+
+/// send_thread() has sent something to thread `tid`. If that is an M, which has the signals closed,
+/// it takes what is there for it alone at its next scheduling point, for which it is woken.
+SIGRUN_SIGNAL_SAFE void signal_was_sent_to(int tid) noexcept;
 
 /// intake::find_idle; see (2).
 SIGRUN_HANDLER_ONLY void find_idle_for_signal() noexcept;

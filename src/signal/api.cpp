@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The public functions: arguments are checked here, everything else is the runtime's.
+#include "sched/signals.hpp"
 #include "signal/runtime.hpp"
 
 #include "sigsafe/decode.hpp"
@@ -176,6 +177,7 @@ void send(int pid, int signo, std::uint64_t value) {
 void send_thread(int tid, int signo, std::uint64_t value, std::error_code& error) noexcept {
   const siginfo_t info = queued(signo, value);
   error = to_error(sys::rt_tgsigqueueinfo(sys::getpid(), tid, signo, &info));
+  if (!error) sched::signal_was_sent_to(tid);
 }
 
 void send_thread(int tid, int signo, std::uint64_t value) {

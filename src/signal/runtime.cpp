@@ -169,6 +169,7 @@ void runtime::install_rules() {
 // ---------------------------------------------------------------------------------------- dispatch
 
 void runtime::dispatch(signal_event& event) noexcept {
+  if (event.cause == signal_cause::raise) return pass_on_raised(event);
   sigsafe::intake& in = sigsafe::the_intake();
   event.sequence = ++sequence_;
   event.at.dispatched = sys::now_ns();

@@ -115,6 +115,8 @@ class runtime final : dispatcher, detail::chan_hook, sched::signal_duty {
   void remove_entries(detail::chan_core* channel, signal_set signals);
   void set_entries(int signo, std::unique_ptr<entry_list> entries);
   void wait_for_dispatch() noexcept;
+  void take_own_news(sigsafe::thread_block& self) noexcept;
+  static void pass_on_raised(const signal_event& event) noexcept;
   void open_others(signal_set signals) noexcept;
   void close_scheduler() noexcept;
   void unclaimed(const signal_event& event) noexcept;

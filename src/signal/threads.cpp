@@ -122,14 +122,24 @@ void runtime::wait(sched::parker& bed, sigsafe::thread_block& self,
   duty_.machine_wait(bed, self, made_ready);
 }
 
+// What was sent to this M alone, should it have that closed: by send_thread(), which said so.
+void runtime::take_own_news(sigsafe::thread_block& self) noexcept {
+  if (self.own_news.load() && self.own_news.exchange(false)) {
+    duty_.take_own(self, duty_.wait_set());
+  }
+}
+
 void runtime::look(sigsafe::thread_block& self) noexcept {
-  if (running() == this) duty_.look(self);
+  if (running() != this) return;
+  take_own_news(self);
+  duty_.look(self);
 }
 
 void runtime::before_sleep(sigsafe::thread_block& self) noexcept {
   if (running() != this) return;
   if (sigsafe::the_intake().at_large_tid.load() == self.tid) duty_.resign(self);
   before_waiting(self);
+  take_own_news(self);
   // What is no longer subscribed, should nobody have been able to ask for it.
   const signal_set stale = signal_set{self.closed.load()} - closable();
   if (stale.empty()) return;

@@ -23,6 +23,9 @@ struct thread_block {
   /// The thread is in, or on its way into, rt_sigtimedwait with the duty or on stand-by: a control
   /// signal that comes now must be left for the wait.
   std::atomic<bool> waits{false};
+  /// Something was sent to this M alone, by send_thread(): it takes that at its next scheduling
+  /// point, if it has the signal closed.
+  std::atomic<bool> own_news{false};
   /// A handler left SIGURG blocked so that the wait finds it; the waiter opens it again.
   std::atomic<bool> control_held{false};
   /// This thread's signal stack (gsignal); null for a thread the runtime did not make.

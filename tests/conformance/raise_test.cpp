@@ -8,6 +8,7 @@
 #include <sigrun/chan.hpp>
 #include <sigrun/dump.hpp>
 #include <sigrun/select.hpp>
+#include <sigrun/signal.hpp>
 #include <sigrun/sync.hpp>
 #include <sigrun/time.hpp>
 
@@ -108,6 +109,58 @@ TEST_F(Raise, WhatHasNoHandlerWaitsForOneAndKeepsNobodyBusy) {
     EXPECT_EQ(seen, "bac");
     EXPECT_TRUE(info_of(goroutine_id())->deferred.empty());
   }).join();
+}
+
+// ------------------------------------------------------------------------------ from a handler
+
+std::atomic<const handler_raise*> to_raise{nullptr};
+
+extern "C" void raise_in_handler(int signo, siginfo_t* info, void*) {
+  (*to_raise)(signo, static_cast<std::uint64_t>(info->si_value.sival_int));
+}
+
+TEST_F(Raise, AHandlerOfTheKernelsRaisesAndTheGoroutineHandlesInOrdinaryCode) {
+  std::vector<std::uint64_t> seen;
+  chan<int> stop(0);
+  goroutine target = go([&] {
+    const raise_handler note(SIGRTMIN + 5, [&](const signal_event& event) {
+      EXPECT_EQ(event.origin, signal_origin::goroutine);
+      EXPECT_EQ(event.raised()->from, 0U);
+      EXPECT_EQ(event.raised()->to, goroutine_id());
+      seen.push_back(event.value_bits);
+    });
+    stop.recv();
+  });
+  until_state(target.id(), "chan receive");
+  const handler_raise raise_there(target.ref());
+  to_raise = &raise_there;
+  struct sigaction action {};
+  struct sigaction before {};
+  action.sa_sigaction = &raise_in_handler;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+  ASSERT_EQ(sigaction(SIGRTMIN + 5, &action, &before), 0);
+  const signal_stats signals_before = stats();
+  constexpr int sent = 20;
+  for (int i = 0; i < sent; ++i) {
+    sigval value{};
+    value.sival_int = i;
+    ASSERT_EQ(sigqueue(getpid(), SIGRTMIN + 5, value), 0);
+    until([&] { return target.ref().stats().handled == static_cast<std::uint64_t>(i) + 1; });
+  }
+  EXPECT_FALSE(raise_there(SIGKILL));
+  EXPECT_FALSE(raise_there(65));
+  stop.send(1);
+  target.join();
+  ASSERT_EQ(seen.size(), 20U);
+  for (std::uint64_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], i);
+  // To one that has ended it is unclaimed.
+  EXPECT_TRUE(raise_there(SIGUSR1));
+  until([&] { return stats().unclaimed == signals_before.unclaimed + 1; });
+  const signal_stats now = stats();
+  EXPECT_EQ(now.received - signals_before.received, 21U);
+  EXPECT_EQ(now.dispatched - signals_before.dispatched, 20U);
+  sigaction(SIGRTMIN + 5, &before, nullptr);
+  EXPECT_THROW(handler_raise{goroutine_ref()}, std::logic_error);
 }
 
 // --------------------------------------------------------------------------------- bad input

@@ -61,6 +61,10 @@ inline raise() {
     wake = false;
     if
     :: !owner -> refused++
+    :: owner && over ->
+       assert(!reused);
+       by_exit = by_exit + waiting; waiting = 0; owner = false;
+       refused++
     :: else ->
        assert(!reused);        // (3)
        raised++;
@@ -101,13 +105,9 @@ proctype by_handle() {
   :: i == RAISES -> break
   :: i < RAISES ->
      i++;
-     if
-     :: over -> refused++
-     :: !over ->
-        // inbox_of(): the handle keeps the G, and that keeps its inbox.
-        atomic { if :: !made -> made = true; owner = true; shares = 1 :: else -> skip fi };
-        raise()
-     fi
+     // inbox_of(): the handle keeps the G, and that keeps its inbox.
+     atomic { if :: !made -> made = true; owner = true; shares = 1 :: else -> skip fi };
+     raise()
   od;
   raisers--;
   over;

@@ -518,5 +518,45 @@ TEST(machine_duty_test, a_signal_that_is_blocked_from_birth_is_taken_while_the_r
   EXPECT_EQ(status, 0);
 }
 
+// What is sent to one M waits in the kernel for that thread, which has it closed, and is taken by
+// it at its next scheduling point.
+TEST(machine_duty_test, what_is_sent_to_one_thread_of_the_scheduler_is_taken_there) {
+  EXPECT_EQ(in_a_child([] {
+              max_procs(2);
+              signal_chan events(8);
+              notify(events, SIGRTMIN + 2);
+              chan<int> go_on(0);
+              chan<int> tids(0);
+              // Asleep for good, on a thread of its own.
+              goroutine locked = go([&] {
+                lock_os_thread();
+                tids.send(gettid());
+                go_on.recv();
+              });
+              // Busy, with preemption points.
+              std::atomic<bool> stop{false};
+              goroutine busy = go([&] {
+                lock_os_thread();
+                tids.send(gettid());
+                while (!stop) preempt_point();
+              });
+              const int first = *tids.recv();
+              const int second = *tids.recv();
+              for (int round = 0; round < 20; ++round) {
+                for (const int tid : {first, second}) {
+                  send_thread(tid, SIGRTMIN + 2, static_cast<std::uint64_t>(round));
+                  const auto event = events.recv();
+                  REQUIRE(event->tid == tid);
+                  REQUIRE(event->value_int() == round);
+                }
+              }
+              stop = true;
+              go_on.send(1);
+              locked.join();
+              busy.join();
+            }),
+            0);
+}
+
 }  // namespace
 }  // namespace sigrun
