@@ -110,6 +110,9 @@ std::string run_once(const storm_options& options, storm_page& page) {
     } catch (const std::exception& problem) {
       problems = std::string{"hangs, and cannot be looked at: "} + problem.what() + "\n";
     }
+    // The runtime writes its goroutines on the standard error, and dies of it.
+    ::kill(run.pid(), SIGQUIT);
+    run.wait(5s);
   } else if (WIFSIGNALED(*status)) {
     problems = "killed by " + std::string{signal_name(WTERMSIG(*status))} + " in stage " +
                stage_name(page.stage.load()) + "\n";

@@ -125,6 +125,7 @@ struct storm_page {
   std::atomic<std::uint64_t> refused;       // EAGAIN: the kernel's queue was full
   std::atomic<unsigned> actors;
   actor_note notes[actors_max];
+  std::atomic<std::uint64_t> wrong_mask;  // of the last child that found one
   book books[books_max];
   std::array<char, 4000> failures;  // lines; what does not fit is left out
 };

@@ -47,8 +47,9 @@ int inherited(signal_set want, bool base_handlers) noexcept {
 [[noreturn]] void be_forked(storm& in, int parent, std::uint64_t first, unsigned sends,
                             int dies_by) noexcept {
   const int code = inherited(in.start_mask, true);
-  if (code != well) ::_exit(code);
   storm_page& page = in.page();
+  if (code == wrong_mask) page.wrong_mask.store(sys::current_mask().bits());
+  if (code != well) ::_exit(code);
   for (unsigned i = 0; i < sends; ++i) {
     siginfo_t info{};
     info.si_signo = traffic::rt(0);
@@ -81,7 +82,8 @@ void expect_end(storm& in, int status, int dies_by, const char* how) {
   if (WIFSIGNALED(status)) {
     what += "was killed by " + std::string{signal_name(WTERMSIG(status))};
   } else if (WEXITSTATUS(status) == wrong_mask) {
-    what += "had another mask than the program was started with";
+    what += "had another mask than the program was started with: " +
+            format_set(signal_set{in.page().wrong_mask.load()});
   } else if (WEXITSTATUS(status) > wrong_disposition) {
     what += "had another disposition of " +
             std::string{signal_name(WEXITSTATUS(status) - wrong_disposition)} +
@@ -151,6 +153,10 @@ int burst_main(int argc, char** argv) {
   const int signo = parse_id(argv[2], "signal number");
   std::uint64_t value = parse_count(argv[3], "the first value", UINT64_MAX);
   const int code = inherited({}, false);
+  if (code == wrong_mask) {
+    std::fprintf(stderr, "sigrun lab burst: has %s blocked\n",
+                 format_set(sys::current_mask()).c_str());
+  }
   if (code != well) return code;
   for (std::uint64_t left = parse_count(argv[4], "the count", 1000); left != 0; --left, ++value) {
     sigval with;

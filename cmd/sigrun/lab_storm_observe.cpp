@@ -3,6 +3,8 @@
 // The observers, who are subscribed to everything, and the closing of the books.
 #include "lab_storm_run.hpp"
 
+#include <algorithm>
+
 namespace sigrun::cmd::lab {
 namespace {
 
@@ -11,8 +13,10 @@ using namespace std::chrono_literals;
 void enter(seen_line& line, const signal_event& event) noexcept {
   line.count += event.count;
   line.sum += mix(event.value_bits);
-  // The stamp of a merged one is that of the first.
-  line.last_taken_ns = event.merged ? event.at.dispatched : event.at.taken;
+  // The stamp of a merged one is that of the first. Two threads may queue theirs in another order
+  // than they took them in.
+  const std::int64_t taken_ns = event.merged ? event.at.dispatched : event.at.taken;
+  line.last_taken_ns = std::max(line.last_taken_ns, taken_ns);
 }
 
 bool in_window(int signo) noexcept {

@@ -182,7 +182,9 @@ class original_mask {
   original_mask& operator=(const original_mask&) = delete;
 
  private:
-  std::uint64_t before_;
+  std::uint64_t own_;   // what the program itself has blocked
+  std::uint64_t ours_;  // where the runtime does not know the thread: what else was
+  bool met_;
 };
 
 /// Gives the calling thread, which must be the process's initial one, to the signal duty while
@@ -212,9 +214,10 @@ struct signal_stats {
   std::uint64_t by_wait = 0;     ///< of them, taken in rt_sigtimedwait
   std::uint64_t by_handler = 0;  ///< of them, through sigtramp
   std::uint64_t dispatched = 0;
-  std::uint64_t merged = 0;     ///< into an earlier one, because the queue was full
-  std::uint64_t dropped = 0;    ///< because the queue was full and the kernel would not keep it
-  std::uint64_t held_back = 0;  ///< times a real-time signal was left in the kernel (back-pressure)
+  std::uint64_t merged = 0;   ///< into an earlier one, because the queue was full
+  std::uint64_t dropped = 0;  ///< because the queue was full and the kernel would not keep it
+  std::uint64_t held_back =
+      0;  ///< times a thread left its real-time signals in the kernel (back-pressure)
   std::uint64_t unclaimed = 0;  ///< nobody subscribed any more: given to the disposition
   std::uint64_t queue_high_water = 0;
   std::uint64_t queue_capacity = 0;

@@ -26,8 +26,7 @@ long exec_as_original(const program& what) noexcept {
   }
   // Blocked until the dispositions are what the new program shall see: execve keeps the mask, so
   // it is put back before it, and a signal that comes then is treated as that program would.
-  const signal_set before = sys::current_mask();
-  sys::set_mask(signal_set::all());
+  const signal_set before = sys::exchange_mask(signal_set::all());
   sigsafe::restore_dispositions();
   sys::set_mask(sigsafe::original_thread_mask(before));
   const long failure =

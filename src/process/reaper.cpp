@@ -41,8 +41,7 @@ void* reap(void*) noexcept;
 
 // Starts the thread with everything blocked, so that no signal of the program ever lands on it.
 bool start_thread() noexcept {
-  const signal_set before = sys::current_mask();
-  sys::set_mask(signal_set::all());
+  const signal_set before = sys::exchange_mask(signal_set::all());
   pthread_t thread;
   const bool started = ::pthread_create(&thread, nullptr, reap, nullptr) == 0;
   if (started) {

@@ -188,9 +188,8 @@ struct started {
 started clone_and_exec(start_block& block) {
   const child_stack stack;
   started child;
-  const signal_set before = sys::current_mask();
+  const signal_set before = sys::exchange_mask(signal_set::all());
   block.mask = sigsafe::original_thread_mask(before);
-  sys::set_mask(signal_set::all());
   const int pid = ::clone(child_main, stack.top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
                           &block, &child.pidfd);
   const int clone_error = errno;  // tidy: allow errno, glibc's clone(), no switch between

@@ -94,8 +94,7 @@ bool make_thread(machine* m) noexcept {
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_t thread;
   // No signal finds it half made.
-  const signal_set before = sys::current_mask();
-  sys::set_mask(signal_set::all() - signal_set::of(32, 33));
+  const signal_set before = sys::exchange_mask(signal_set::all() - signal_set::of(32, 33));
   const int error = pthread_create(&thread, &attributes, &machine_main, m);
   sys::set_mask(before);
   pthread_attr_destroy(&attributes);

@@ -285,8 +285,7 @@ long start_sysmon() noexcept {
   pthread_attr_setstacksize(&attributes, 256 * 1024);
   pthread_t thread;
   // No signal is sysmon's business. The threads that it makes have the mask they should have.
-  const signal_set before = sys::current_mask();
-  sys::set_mask(signal_set::all() - left_open);
+  const signal_set before = sys::exchange_mask(signal_set::all() - left_open);
   const int error = pthread_create(&thread, &attributes, &sysmon_main, nullptr);
   sys::set_mask(before);
   pthread_attr_destroy(&attributes);

@@ -3,12 +3,15 @@
 
 #include "sigsafe/decode.hpp"
 #include "sys/clock.hpp"
+#include "sys/file.hpp"
 #include "sys/futex.hpp"
 
 #include <poll.h>
 
 #include <algorithm>
+#include <charconv>
 #include <ctime>
+#include <string_view>
 
 namespace sigrun::signal {
 namespace {
@@ -67,6 +70,23 @@ bool was_control(thread_block& self, const siginfo_t& info) noexcept {
   if (info.si_signo != sigsafe::control_signal) return false;
   sigsafe::apply_mask_requests(self);
   return sigsafe::is_control(info);
+}
+
+// Of the calling thread alone: sigpending(2) does not tell them from those of the process.
+signal_set own_pending() noexcept {
+  const long fd = sys::call(SYS_openat, AT_FDCWD, "/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
+  if (sys::failed(fd)) return {};
+  char text[4096];
+  const long length = sys::read(static_cast<int>(fd), text, sizeof text);
+  sys::close(static_cast<int>(fd));
+  if (sys::failed(length)) return {};
+  const std::string_view all{text, static_cast<std::size_t>(length)};
+  constexpr std::string_view name = "SigPnd:\t";
+  const std::size_t at = all.find(name);
+  if (at == std::string_view::npos) return {};
+  std::uint64_t bits = 0;
+  std::from_chars(all.data() + at + name.size(), all.data() + all.size(), bits, 16);
+  return signal_set{bits};
 }
 
 void wake_up() noexcept { the_intake().consumer.exchange(consumer_word(awake, 0)); }
@@ -175,17 +195,25 @@ void duty::arm_lease() noexcept {
 
 void duty::drain(thread_block& self) noexcept {
   dispatch_queued();
-  sigsafe::release_held_back(self.tid);
+  sigsafe::release_held_back(self);
 }
 
 void duty::dispatch_queued() noexcept {
   sigsafe::intake& in = the_intake();
   // All that is there now. What comes meanwhile is news, and somebody's next look.
+  sigsafe::request_list spilled;
+  const unsigned spills = sigsafe::list_spilled(spilled);
+  const std::uint64_t end = in.queue.end();
   std::uint32_t left = in.queue.capacity() + signal_max;
   signal_event event;
   while (left != 0 && in.queue.pop(event)) {
     dispatcher_.dispatch(event);
     --left;
+  }
+  // Where a handler has yet to fill its slot, it nudges when it has.
+  for (unsigned i = 0; i < spills && in.queue.passed(end); ++i) {
+    event = sigsafe::take_spilled(spilled[i]);
+    dispatcher_.dispatch(event);
   }
   if (left == 0) in.consumer.exchange(consumer_word(sigsafe::news, 0));
 }
@@ -199,17 +227,15 @@ void duty::take_pending(thread_block& self, signal_set set, unsigned most) noexc
   // Where they are open, a handler here would queue the next ones while this one is dispatched, and
   // those after would overtake them. Nor may what it holds back be released before we are done.
   const bool open = !(set - signal_set{self.closed.load()}).empty();
-  const signal_set before = open ? sys::current_mask() : signal_set{};
-  if (open) {
-    sys::block(set);
-    dispatch_queued();
-  }
+  // Nor may a control signal lift a block meanwhile.
+  const signal_set before = open ? sys::exchange_blocked(set | control) : signal_set{};
+  if (open) dispatch_queued();
   siginfo_t info;
   while (most-- != 0 && sys::rt_sigtimedwait(set, &info, &sys::no_wait) > 0) {
     if (!was_control(self, info)) take(info, self.tid);
   }
   // But for what a request has closed meanwhile.
-  if (open) sys::unblock(set - before - signal_set{self.closed.load()});
+  if (open) sys::unblock((set | control) - before - signal_set{self.closed.load()});
 }
 
 // What was sent to this thread alone, by raise(3) say, and is closed here, can be taken by nobody
@@ -220,6 +246,23 @@ void duty::take_own(thread_block& self, signal_set set) noexcept {
   drain(self);
   take_pending(self, set, own_pending_max);
   release(self);
+}
+
+// What a goroutine has sent to its own thread, by raise(3) say, waits there while it is closed, and
+// the M that is left goes on with others. What pends for all is not for this thread to take, as an
+// M at large may be taking it in order; of each signal the kernel hands out those of the thread
+// first.
+void duty::take_alone(thread_block& self) noexcept {
+  const signal_set closed{self.closed.load()};
+  if (closed.empty() || (sys::pending() & closed).empty()) return;
+  for (unsigned takes = 0; takes < own_pending_max; ++takes) {
+    const int signo = (own_pending() & closed).first();
+    if (signo == 0) return;
+    own(self);
+    drain(self);
+    take_pending(self, signal_set::of(signo), 1);
+    release(self);
+  }
 }
 
 long duty::wait_in_kernel(thread_block& self, signal_set set, siginfo_t& info,
@@ -243,9 +286,13 @@ long duty::wait_in_kernel(thread_block& self, signal_set set, siginfo_t& info,
 
 bool duty::receive_wait(sched::parker& parker, thread_block& self,
                         std::int64_t deadline_ns) noexcept {
+  bool took_own = false;
   for (bool looked = false;; looked = true) {
     if (parker.notified()) return true;
-    if (!looked && owner_.load() != 0) take_own(self, wait_set());
+    if (!looked && owner_.load() != 0) {
+      take_own(self, wait_set());
+      took_own = true;
+    }
     if (try_own_wait(self.tid)) {
       wake_up();
       const bool notified = lead(parker, self, deadline_ns);
@@ -258,6 +305,9 @@ bool duty::receive_wait(sched::parker& parker, thread_block& self,
     const auto owner = static_cast<int>(owner_.load());
     if (offered && owner == the_intake().standby_tid.load()) sigsafe::nudge();
     const bool at_large = the_intake().at_large_tid.load() != 0;
+    // Vacant at first, and now it is not, or an M at large waits no more than we do.
+    if (!took_own) take_alone(self);
+    took_own = true;
     if (offered && owner == 0 && wanters_.load() == 0 && !at_large) {
       withdraw(parker);
       continue;
@@ -356,7 +406,7 @@ void duty::stand_by(thread_block& self, bool by_handler) noexcept {
   std::int64_t deadline = sys::never;
   bool overdue = false;
   for (;;) {
-    set_stand_by_mask();
+    set_stand_by_mask(self);
     const std::int64_t now = sys::now_ns();
     const bool news = (the_intake().consumer.load() & 0xffffffffU) == sigsafe::news;
     const bool at_large = the_intake().at_large_tid.load() != 0;
@@ -442,7 +492,7 @@ void duty::lead_standing_by(thread_block& self) noexcept {
   for (;;) {
     drain(self);
     if (wanters_.load() != 0 || has_candidate_.load()) return;
-    set_stand_by_mask();
+    set_stand_by_mask(self);
     if (!go_to_sleep(asleep_wait, self.tid)) {
       wake_up();
       continue;
@@ -461,7 +511,7 @@ void duty::lead_by_handler(thread_block& self) noexcept {
   for (;;) {
     drain(self);
     if (wanters_.load() != 0) break;
-    set_stand_by_mask();
+    set_stand_by_mask(self);
     if (!go_to_sleep(asleep_futex, self.tid)) {
       wake_up();
       continue;
@@ -472,12 +522,13 @@ void duty::lead_by_handler(thread_block& self) noexcept {
   drain(self);
 }
 
-void duty::set_stand_by_mask() noexcept {
+void duty::set_stand_by_mask(thread_block& self) noexcept {
   // What the process was started with as blocked stays so here too: a signal that the program
   // keeps pending must not find this thread and kill it.
   const signal_set open = never_blocked - (the_intake().start_mask - signal_set::of(32, 33));
   const signal_set mask = signal_set::all() - open - signal_set{handler_set_.load()};
   if (mask == stand_by_mask_) return;
+  self.born_blocked = mask.bits();
   sys::set_mask(mask);
   stand_by_mask_ = mask;
 }

@@ -113,6 +113,8 @@ class duty {
   void take_pending(sigsafe::thread_block& self, signal_set set, unsigned most) noexcept;
   /// Without the duty: takes and dispatches what of `set` is pending, if anything is.
   void take_own(sigsafe::thread_block& self, signal_set set) noexcept;
+  /// The same for what was sent to the calling thread alone, and is closed here.
+  void take_alone(sigsafe::thread_block& self) noexcept;
 
   /// The signals that are waited for. Changed with the duty.
   void set_wait_set(signal_set set) noexcept { wait_set_.store(set.bits()); }
@@ -140,7 +142,7 @@ class duty {
   void withdraw(sched::parker& parker) noexcept;
   bool poke_candidate() noexcept;
   void arm_lease() noexcept;
-  void set_stand_by_mask() noexcept;
+  void set_stand_by_mask(sigsafe::thread_block& self) noexcept;
 
   dispatcher& dispatcher_;
   std::atomic<std::uint32_t> owner_{0};

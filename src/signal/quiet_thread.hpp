@@ -14,11 +14,12 @@ namespace sigrun::signal {
 /// std::system_error.
 template <class F>
 std::thread start_quiet_thread(const char* name, F f) {
-  const signal_set before = sys::current_mask();
-  sys::set_mask(signal_set::all() - fault_signals - signal_set::of(32, 33, SIGURG));
+  const signal_set before =
+      sys::exchange_mask(signal_set::all() - fault_signals - signal_set::of(32, 33));
   try {
     std::thread thread([name, f = std::move(f)]() mutable {
       pthread_setname_np(pthread_self(), name);
+      sys::unblock(signal_set::of(SIGURG));
       f();
     });
     sys::set_mask(before);

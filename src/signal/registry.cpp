@@ -167,13 +167,23 @@ void runtime::stop(detail::chan_core& channel) noexcept {
         last |= signal_set::of(signo);
       }
     });
-    remove_entries(&channel, signals - last);
+    leave_to_others(channel, signals - last);
     if (!last.empty()) disable(last, afterwards::original);
     gone = std::move(found->second);
     subscriptions_.erase(found);
     gone->channel->set_hook(nullptr);
   }
   gone->channel->drop_memory();
+}
+
+// What handlers have queued was taken before.
+void runtime::leave_to_others(detail::chan_core& channel, signal_set signals) noexcept {
+  if (signals.empty()) return;
+  sigsafe::thread_block& self = here();
+  duty_.own(self);
+  duty_.drain(self);
+  remove_entries(&channel, signals);
+  duty_.release(self);
 }
 
 // Invariant (2), then (1), with the duty in hand throughout.

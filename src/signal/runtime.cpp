@@ -116,8 +116,7 @@ void runtime::start_thread() {
   std::atomic<std::uint32_t> ready{0};
   long failure = 0;
   // The new thread starts with everything blocked, so that no signal finds it half made.
-  const signal_set before = sys::current_mask();
-  sys::set_mask(signal_set::all() - signal_set::of(32, 33));
+  const signal_set before = sys::exchange_mask(signal_set::all() - signal_set::of(32, 33));
   try {
     thread_ = std::thread([this, &ready, &failure] {
       pthread_setname_np(pthread_self(), "sigrun-signal");
@@ -220,10 +219,11 @@ void runtime::withdraw_handler(int signo) noexcept {
 bool runtime::wait(void* parker, std::int64_t deadline_ns) {
   auto& mine = *static_cast<sched::parker*>(parker);
   // In a forked child the channel is a copy whose runtime did not come along.
-  // By handler the stand-by thread alone takes signals: a second taker would break their order.
-  if (instance.load() != this || options_.way == way_in::handler) {
-    return mine.wait_until(deadline_ns);
-  }
+  if (instance.load() != this) return mine.wait_until(deadline_ns);
+  // By handler the stand-by thread alone takes what is sent to the process: a second taker would
+  // break the order.
+  if (mine.is_goroutine() || options_.way == way_in::handler) duty_.take_alone(here());
+  if (options_.way == way_in::handler) return mine.wait_until(deadline_ns);
   if (!mine.is_goroutine()) return duty_.receive_wait(mine, here(), deadline_ns);
   // The M that is left goes to wait for signals when it has nothing else to do.
   if (!goroutines_receive_.load(std::memory_order_relaxed)) goroutines_receive_.store(true);
@@ -283,17 +283,16 @@ void runtime::before_fork() noexcept {
   forked_by_owner = forking->duty_.owner_tid() == self.tid;
   if (!forked_by_owner) forking->duty_.own(self);
   forking->threads_lock_.lock();
-  mask_before_fork = sys::current_mask();
-  sys::set_mask(signal_set::all() - signal_set::of(32, 33));
+  mask_before_fork = sys::exchange_mask(signal_set::all() - signal_set::of(32, 33));
 }
 
 void runtime::after_fork_in_parent() noexcept {
   if (runtime* const self = forking) {
-    const signal_set mask = mask_before_fork;
     self->threads_lock_.unlock();
+    // Before the release, which may lift what is held back here.
+    sys::set_mask(mask_before_fork);
     if (!forked_by_owner) self->duty_.release(self->here());
     self->control_.unlock();
-    sys::set_mask(mask);
   }
   starting.unlock();
 }

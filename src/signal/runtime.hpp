@@ -69,6 +69,7 @@ class runtime final : dispatcher, detail::chan_hook, sched::signal_duty {
   void open_here() noexcept;
   /// The calling thread ends. What pends for it alone would go with it: it is taken now.
   void leave(sigsafe::thread_block& self) noexcept;
+  bool lift_here(sigsafe::thread_block& self) noexcept;
   signal_set closable() const noexcept;
 
   const signal_options& options() const noexcept { return options_; }
@@ -107,6 +108,7 @@ class runtime final : dispatcher, detail::chan_hook, sched::signal_duty {
 
   void enable(signal_set signals, const notify_options& options);
   void disable(signal_set signals, afterwards then);
+  void leave_to_others(detail::chan_core& channel, signal_set signals) noexcept;
   void put_back(int signo, afterwards then);
   static bool keeps_rule(int signo) noexcept;
   void withdraw_handler(int signo) noexcept;
@@ -117,6 +119,7 @@ class runtime final : dispatcher, detail::chan_hook, sched::signal_duty {
   void wait_for_dispatch() noexcept;
   void take_own_news(sigsafe::thread_block& self) noexcept;
   static void pass_on_raised(const signal_event& event) noexcept;
+  static void close(sigsafe::thread_block& self, signal_set signals) noexcept;
   void open_others(signal_set signals) noexcept;
   void close_scheduler() noexcept;
   void unclaimed(const signal_event& event) noexcept;

@@ -20,6 +20,7 @@ void thread_ends(void* block) noexcept {
   if (runtime* const now = runtime::running()) now->leave(mine);
   sigsafe::set_current_thread(nullptr);
   mine.closed.store(0);
+  mine.lifted.store(0);
   mine.tid = 0;
 }
 
@@ -36,6 +37,9 @@ pthread_key_t end_key() {
 // itself before it sleeps.
 constexpr int ask_again_max = 100;
 
+// How often a thread empties the queue because something is held back on it again and again.
+constexpr unsigned looks_max = 4096;
+
 void ask_scheduler(signal_set open, signal_set close) noexcept {
   signal_set sets[] = {open, close};
   sched::for_each_thread(
@@ -47,10 +51,7 @@ void ask_scheduler(signal_set open, signal_set close) noexcept {
         const signal_set to_close = wish[1] - closed - signal_set{block.born_blocked};
         if (to_open.empty() && to_close.empty()) return;
         for (int i = 0; i < ask_again_max; ++i) {
-          if (sigsafe::request_mask(block.tid, to_open, to_close,
-                                    sigsafe::mask_request::requested)) {
-            return;
-          }
+          if (sigsafe::request_mask(block.tid, to_open, to_close)) return;
           sys::call(SYS_sched_yield);
         }
       },
@@ -59,18 +60,24 @@ void ask_scheduler(signal_set open, signal_set close) noexcept {
 
 }  // namespace
 
+// What is held back here is open but for the moment, and will be lifted unless it is closed. No
+// control signal may do so between the two looks.
+void runtime::close(sigsafe::thread_block& self, signal_set signals) noexcept {
+  if (signals.empty()) return;
+  constexpr auto control = signal_set::of(sigsafe::control_signal);
+  const signal_set before = sys::exchange_blocked(signals | control);
+  self.lifted.fetch_and(before.bits());
+  const signal_set open = signals - (before - sigsafe::held_here(&self));
+  self.closed.fetch_or(open.bits());
+  sigsafe::the_intake().ever_closed.fetch_or(open.bits());
+  if (!before.has(sigsafe::control_signal)) sys::unblock(control);
+}
+
 void runtime::before_waiting(sigsafe::thread_block& self) noexcept {
   if (options_.isolate != isolation::strict) return;
   const signal_set lent{self.lent.exchange(0)};
-  sys::block(lent);
-  const signal_set closed{self.closed.load()};
-  const signal_set missing = closable() - closed - signal_set{self.born_blocked};
-  if (missing.empty()) return;
-  const signal_set open = missing - sys::current_mask();
-  if (open.empty()) return;
-  sys::block(open);
-  self.closed.fetch_or(open.bits());  // a handler here may have edited it meanwhile
-  sigsafe::the_intake().ever_closed.fetch_or(open.bits());
+  if (!lent.empty()) sys::block(lent);
+  close(self, closable() - signal_set{self.closed.load()} - signal_set{self.born_blocked});
 }
 
 void runtime::before_running(sigsafe::thread_block& self) noexcept {
@@ -163,25 +170,39 @@ sigsafe::thread_block& runtime::here() {
   block->waits.store(false);
   block->control_held.store(false);
   // Closed already when a thread that we had closed made this one.
-  const signal_set mask = sys::current_mask();
+  constexpr auto control = signal_set::of(sigsafe::control_signal);
+  const signal_set before = sys::exchange_blocked(control);
+  const signal_set mask = before - sigsafe::held_here(nullptr);
   block->closed.store((mask - sigsafe::original_thread_mask(mask)).bits());
   sigsafe::set_current_thread(block);
+  if (!before.has(sigsafe::control_signal)) sys::unblock(control);
   pthread_setspecific(end_key(), block);
   return *block;
 }
 
 // Open, it has its own signals by handler. When the queue is full they are held back again, and
-// for each look the queue has been emptied.
+// for each look the queue has been emptied. No handler carries out a request at the same time.
 void runtime::leave(sigsafe::thread_block& self) noexcept {
-  constexpr unsigned looks_max = 4096;
+  constexpr auto control = signal_set::of(sigsafe::control_signal);
+  const signal_set before = sys::exchange_blocked(control);
   for (unsigned looks = 0; looks < looks_max; ++looks) {
     sigsafe::apply_mask_requests(self);
     sys::unblock(signal_set{self.closed.exchange(0)});
-    if (!sigsafe::has_request(self.tid)) return;
-    duty_.own(self);
-    duty_.drain(self);
-    duty_.release(self);
+    if (lift_here(self)) continue;
+    const signal_set lifted{self.lifted.exchange(0)};
+    if (lifted.empty()) break;
+    sys::unblock(lifted);
   }
+  if (!before.has(sigsafe::control_signal)) sys::unblock(control);
+}
+
+// True: something was held back here, and the queue has been emptied since.
+bool runtime::lift_here(sigsafe::thread_block& self) noexcept {
+  if (!sigsafe::has_request(self.tid)) return false;
+  duty_.own(self);
+  duty_.drain(self);
+  duty_.release(self);
+  return true;
 }
 
 void runtime::open_others(signal_set signals) noexcept {
@@ -192,7 +213,7 @@ void runtime::open_others(signal_set signals) noexcept {
     if (block == self || block->tid == 0) continue;
     const signal_set open = signal_set{block->closed.load()} & signals;
     if (open.empty()) continue;
-    sigsafe::request_mask(block->tid, open, {}, sigsafe::mask_request::requested);
+    sigsafe::request_mask(block->tid, open, {});
   }
 }
 
@@ -205,17 +226,14 @@ void runtime::close_scheduler() noexcept {
   // What Ms have blocked from birth has to be opened on the one by which signals come in.
   const int at_large = sigsafe::the_intake().at_large_tid.load();
   if (at_large == 0 || at_large == sys::gettid()) return;
-  sigsafe::request_mask(at_large, duty_.wait_set(), {}, sigsafe::mask_request::requested);
+  sigsafe::request_mask(at_large, duty_.wait_set(), {});
 }
 
 void runtime::close_here() noexcept {
   const std::lock_guard hold{control_};  // or a stop() would miss this thread
   sigsafe::thread_block& self = here();
   if (self.tid == sigsafe::the_intake().at_large_tid.load()) return;  // signals come in by it
-  const signal_set open = closable() - sys::current_mask();
-  sys::block(open);
-  self.closed.fetch_or(open.bits());
-  sigsafe::the_intake().ever_closed.fetch_or(open.bits());
+  close(self, closable() - signal_set{self.closed.load()});
 }
 
 void runtime::open_here() noexcept {
@@ -237,7 +255,7 @@ void ask(int tid, signal_set open, signal_set close, std::error_code& error) noe
   const long exists = sys::tgkill(sys::getpid(), tid, 0);
   if (sys::failed(exists)) {
     error = {static_cast<int>(-exists), std::system_category()};
-  } else if (!sigsafe::request_mask(tid, open, close, sigsafe::mask_request::requested)) {
+  } else if (!sigsafe::request_mask(tid, open, close)) {
     error = {EAGAIN, std::system_category()};
   }
 }
@@ -268,12 +286,33 @@ void open_thread(int tid, std::error_code& error) noexcept {
   ask(tid, signal_set{in.ever_closed.load()} - in.start_mask, {}, error);
 }
 
-// What is held back at the moment may be released before the end, which must not block it again.
-original_mask::original_mask() noexcept
-    : before_((sys::current_mask() - sigsafe::held_back_on(sys::gettid())).bits()) {
-  sys::set_mask(sigsafe::original_thread_mask(signal_set{before_}));
+// With everything blocked, so that no handler of this thread edits the mask, or what is closed,
+// between two looks. What is closed here at the end is what the thread has been asked for since.
+original_mask::original_mask() noexcept {
+  sigsafe::thread_block* const self = sigsafe::current_thread();
+  if (runtime* const now = runtime::running(); now != nullptr && self != nullptr) {
+    for (unsigned looks = 0; looks < signal::looks_max && now->lift_here(*self);) ++looks;
+  }
+  const signal_set before = sys::exchange_mask(signal_set::all());
+  const signal_set own = sigsafe::original_thread_mask(before);
+  own_ = own.bits();
+  ours_ = (before - own - sigsafe::held_here(self)).bits();
+  met_ = self != nullptr;
+  if (met_) self->as_before.fetch_add(1);
+  sys::set_mask(own);
 }
 
-original_mask::~original_mask() { sys::set_mask(signal_set{before_}); }
+original_mask::~original_mask() {
+  sys::set_mask(signal_set::all());
+  sigsafe::thread_block* const self = sigsafe::current_thread();
+  signal_set mask{own_};
+  if (!met_) {
+    mask |= signal_set{ours_};
+    if (self != nullptr) self->closed.fetch_or(ours_);
+  } else if (self->as_before.fetch_sub(1) == 1) {
+    mask = (mask - signal_set{self->lent.load()}) | signal_set{self->closed.load()};
+  }
+  sys::set_mask(mask);
+}
 
 }  // namespace sigrun

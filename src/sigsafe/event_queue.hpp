@@ -60,6 +60,9 @@ class event_queue {
   bool pop(signal_event& event) noexcept;
 
   bool empty() const noexcept;
+  /// What has been won until now, and whether all before that position has been popped.
+  std::uint64_t end() const noexcept { return tail_.load(); }
+  bool passed(std::uint64_t end) const noexcept { return head_.load() >= end; }
   std::uint32_t capacity() const noexcept { return mask_ + 1; }
 
  private:

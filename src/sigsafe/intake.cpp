@@ -87,6 +87,13 @@ bool claim(mask_request& request, std::uint32_t from) noexcept {
          request.phase.compare_exchange_strong(from, mask_request::filling);
 }
 
+// Not ours after all.
+void put_back(mask_request& request) noexcept {
+  const int tid = request.tid.load();
+  request.phase.store(mask_request::requested);
+  send_control(tid);  // the one that was sent may have come meanwhile
+}
+
 mask_request* claim_slot() noexcept {
   for (mask_request& request : instance.requests) {
     if (claim(request, mask_request::vacant)) return &request;
@@ -95,41 +102,105 @@ mask_request* claim_slot() noexcept {
   for (mask_request& request : instance.requests) {
     if (!claim(request, mask_request::requested)) continue;
     if (sys::failed(sys::tgkill(instance.pid, request.tid.load(), 0))) return &request;
-    request.phase.store(mask_request::requested);
-    send_control(request.tid.load());  // the one that was sent may have come meanwhile
+    put_back(request);
   }
   return nullptr;
 }
 
 }  // namespace
 
-bool request_mask(int tid, signal_set open, signal_set close, mask_request::phases phase) noexcept {
+// Who is given the slot next has not yet written what it lifts when it has its thread's id.
+void vacate(mask_request& request) noexcept {
+  request.lift.store(0);
+  request.phase.store(mask_request::vacant);
+}
+
+bool claim_request(mask_request& request, int tid) noexcept {
+  if (request.tid.load() != tid || !claim(request, mask_request::requested)) return false;
+  if (request.tid.load() == tid) return true;
+  put_back(request);
+  return false;
+}
+
+bool request_mask(int tid, signal_set open, signal_set close) noexcept {
   mask_request* request = claim_slot();
   if (request == nullptr) return false;
   request->tid.store(tid);
   request->open.store(open.bits());
   request->close.store(close.bits());
-  if (phase == mask_request::held_back) instance.held_back_count.fetch_add(1);
-  request->phase.store(phase);
-  if (phase == mask_request::requested) send_control(tid);
+  request->lift.store(0);
+  request->phase.store(mask_request::requested);
+  send_control(tid);
   return true;
 }
 
-void release_held_back(int self) noexcept {
+bool hold_back_on(int tid, signal_set signals, const signal_event* spilled) noexcept {
+  mask_request* request = claim_slot();
+  if (request == nullptr) return false;
+  const std::uint64_t bits = signals.bits();
+  request->tid.store(tid);
+  request->open.store(0);
+  request->close.store(0);
+  request->lift.store(bits);
+  instance.ever_held.fetch_or(bits);
+  instance.held_back_count.fetch_add(1);
+  if (spilled != nullptr) {
+    request->event = *spilled;
+    request->spilled.store(true);
+    instance.spilled_count.fetch_add(1);
+  }
+  request->phase.store(mask_request::held_back);
+  return true;
+}
+
+namespace {
+std::int64_t taken_ns(unsigned index) noexcept { return instance.requests[index].event.at.taken; }
+}  // namespace
+
+unsigned list_spilled(request_list& list) noexcept {
+  unsigned n = 0;
+  if (instance.spilled_count.load() == 0) return n;
+  for (unsigned i = 0; i < mask_requests_max; ++i) {
+    const mask_request& request = instance.requests[i];
+    if (request.phase.load() != mask_request::held_back || !request.spilled.load()) continue;
+    unsigned at = n++;
+    for (; at != 0 && taken_ns(list[at - 1]) > taken_ns(i); --at) list[at] = list[at - 1];
+    list[at] = static_cast<std::uint8_t>(i);
+  }
+  return n;
+}
+
+signal_event take_spilled(std::uint8_t index) noexcept {
+  mask_request& request = instance.requests[index];
+  const signal_event event = request.event;
+  request.spilled.store(false);
+  instance.spilled_count.fetch_sub(1);
+  return event;
+}
+
+signal_set kept_blocked(const thread_block& self) noexcept {
+  const signal_set closed{self.as_before.load() == 0 ? self.closed.load() : 0};
+  const signal_set lent{self.as_before.load() == 0 ? self.lent.load() : 0};
+  return closed | (signal_set{self.born_blocked} - lent);
+}
+
+void release_held_back(const thread_block& self) noexcept {
   if (instance.held_back_count.load() == 0) return;
   for (mask_request& request : instance.requests) {
-    std::uint32_t expected = mask_request::held_back;
-    if (!request.phase.compare_exchange_strong(expected, mask_request::filling)) continue;
+    if (request.phase.load() != mask_request::held_back || request.spilled.load()) continue;
+    // Nobody else moves it from there.
+    request.phase.store(mask_request::filling);
     instance.held_back_count.fetch_sub(1);
     const int tid = request.tid.load();
-    if (tid == self) {
-      sys::unblock(signal_set{request.open.load()});
-      request.phase.store(mask_request::vacant);
+    if (tid == self.tid) {
+      sys::unblock(signal_set{request.lift.load()} - kept_blocked(self));
+      vacate(request);
       continue;
     }
     request.phase.store(mask_request::requested);
-    if (sys::failed(send_control(tid))) {
-      request.phase.store(mask_request::vacant);  // the thread has ended
+    // The thread has ended, perhaps after it has seen to its request itself.
+    if (sys::failed(send_control(tid)) && claim_request(request, tid)) {
+      vacate(request);
     }
   }
 }
@@ -141,24 +212,26 @@ bool has_request(int tid) noexcept {
   return false;
 }
 
-signal_set held_back_on(int tid) noexcept {
-  signal_set held;
+signal_set held_here(const thread_block* self) noexcept {
+  const int tid = self != nullptr ? self->tid.load() : sys::gettid();
+  signal_set held{self != nullptr ? self->lifted.load() : 0};
   for (const mask_request& request : instance.requests) {
     if (request.phase.load() == mask_request::vacant || request.tid.load() != tid) continue;
-    held |= signal_set{request.open.load()};
+    held |= signal_set{request.lift.load()};
   }
   return held;
 }
 
 void apply_mask_requests(thread_block& self) noexcept {
   for (mask_request& request : instance.requests) {
-    if (request.phase.load() != mask_request::requested || request.tid.load() != self.tid) continue;
+    if (!claim_request(request, self.tid)) continue;
     const signal_set open{request.open.load()};
-    const signal_set close = signal_set{request.close.load()} - sys::current_mask();
-    sys::unblock(open);
-    sys::block(close);
+    const signal_set blocked = sys::current_mask() - held_here(&self);
+    const signal_set close = signal_set{request.close.load()} - blocked;
     self.closed.store((self.closed.load() & ~open.bits()) | close.bits());
-    request.phase.store(mask_request::vacant);
+    sys::unblock(open | (signal_set{request.lift.load()} - kept_blocked(self)));
+    if (self.as_before.load() == 0) sys::block(close);
+    vacate(request);
   }
 }
 

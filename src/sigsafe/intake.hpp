@@ -29,6 +29,7 @@
 
 #include <ucontext.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
@@ -43,14 +44,34 @@ constexpr std::uint64_t consumer_word(consumer_state state, int tid) noexcept {
 }
 
 /// A wish that a thread's mask be edited by a handler on that thread.
+///
+///   phase       means                                          next, and who moves it
+///   vacant      free                                           filling (who wants something)
+///   filling     being written, or carried out                  held_back, requested, vacant (the
+///                                                              one that moved it here)
+///   held_back   a handler found the queue (nearly) full and    requested, or vacant if it is his
+///               has blocked `lift` on its thread               own thread (who has the duty)
+///   requested   the thread has been sent a control signal      filling (its handler, or itself;
+///   who
+///                                                              finds that the thread has ended)
+///
+///   (4) A real-time signal that was taken and found the ring full is kept in `event`: `spilled`.
+///       Its thread has all real-time signals that somebody wants blocked from then on: none
+///       overtakes it there, and one request a thread is enough. Who has the duty dispatches it
+///       when all has been that was in the ring at that time, and only then lifts the block.
 struct mask_request {
   enum phases : std::uint32_t { vacant, filling, held_back, requested };
   std::atomic<std::uint32_t> phase;
   std::atomic<int> tid;
-  std::atomic<std::uint64_t> open;
+  std::atomic<std::uint64_t> open;  // closed by us, or blocked by the user on an M: no longer
   std::atomic<std::uint64_t> close;
+  std::atomic<std::uint64_t> lift;  // held back: unless there is another reason for the block
+  std::atomic<bool> spilled;        // cleared by who has the duty
+  signal_event event;               // where spilled
 };
 inline constexpr unsigned mask_requests_max = 256;
+/// Indices of requests.
+using request_list = std::array<std::uint8_t, mask_requests_max>;
 
 struct counters {
   std::atomic<std::uint64_t> by_wait, by_handler, injected, dispatched, merged, dropped, held_back,
@@ -63,6 +84,7 @@ struct intake {
   std::atomic<int> standby_tid{0};            // the runtime's own duty thread
   signal_set start_mask;                      // of the thread that started the runtime
   std::atomic<std::uint64_t> ever_closed{0};  // what the runtime ever blocked on some thread
+  std::atomic<std::uint64_t> ever_held{0};    // what was ever held back on some thread
 
   std::atomic<std::uint64_t> wanted{0};  // bit n-1: a subscription exists
   std::atomic<std::uint64_t> chain_before{0};
@@ -80,6 +102,7 @@ struct intake {
   mask_request requests[mask_requests_max]{};
   /// Number of requests in phase held_back; the dispatcher looks when the queue is empty.
   std::atomic<std::uint32_t> held_back_count{0};
+  std::atomic<std::uint32_t> spilled_count{0};  // of them, those with an event
   counters count{};
   /// What SIGQUIT writes; set once, signal-safe.
   void (*dump)(const ucontext_t& context) noexcept = nullptr;
@@ -139,17 +162,36 @@ SIGRUN_SIGNAL_SAFE long send_control(int tid) noexcept;
 SIGRUN_SIGNAL_SAFE bool is_control(const siginfo_t& info) noexcept;
 
 /// Asks for a mask edit on a thread. False: all request slots are in use.
-SIGRUN_SIGNAL_SAFE bool request_mask(int tid, signal_set open, signal_set close,
-                                     mask_request::phases phase) noexcept;
+SIGRUN_SIGNAL_SAFE bool request_mask(int tid, signal_set open, signal_set close) noexcept;
 
-/// The queue has been drained: lets every thread whose signals were held back have them again.
-/// `self` is the caller's tid, which opens its own without a signal.
-void release_held_back(int self) noexcept;
+/// Makes the caller the one that carries out or drops a request for thread `tid`, and then vacates
+/// it. A thread and the handler that interrupts it may both be at it.
+SIGRUN_SIGNAL_SAFE bool claim_request(mask_request& request, int tid) noexcept;
+SIGRUN_SIGNAL_SAFE void vacate(mask_request& request) noexcept;
+
+/// A handler on thread `tid` is about to block `signals` in the context it interrupted. `spilled`
+/// is the event that the ring had no room for, or null. False: all request slots are in use.
+SIGRUN_SIGNAL_SAFE bool hold_back_on(int tid, signal_set signals,
+                                     const signal_event* spilled) noexcept;
+
+/// With the duty: what spilled until now, in the order taken. Returns how many.
+unsigned list_spilled(request_list& list) noexcept;
+/// With the duty: takes one of those out of its request.
+signal_event take_spilled(std::uint8_t index) noexcept;
+
+/// With the duty, when the queue has been drained: lets every thread whose signals were held back
+/// have them again, unless an event of theirs is yet to be dispatched. The caller, `self`, opens
+/// its own without a signal.
+void release_held_back(const thread_block& self) noexcept;
+
+/// What is blocked on that thread in any case, held back or not.
+SIGRUN_SIGNAL_SAFE signal_set kept_blocked(const thread_block& self) noexcept;
 
 /// Whether a request for a thread is under way, as where signals are held back on it.
 bool has_request(int tid) noexcept;
-/// The signals that are held back on a thread: blocked there by us, for the moment.
-SIGRUN_SIGNAL_SAFE signal_set held_back_on(int tid) noexcept;
+/// The signals that are held back on the calling thread, whose block `self` is, or were lately:
+/// where it has them blocked, that is by us, and for the moment.
+SIGRUN_SIGNAL_SAFE signal_set held_here(const thread_block* self) noexcept;
 
 /// Carries out the requests for the calling thread in ordinary code. For threads that block SIGURG.
 void apply_mask_requests(thread_block& self) noexcept;

@@ -7,15 +7,18 @@
 namespace sigrun::sigsafe {
 
 signal_set original_thread_mask(signal_set current) noexcept {
-  const thread_block* self = current_thread();
+  thread_block* const self = current_thread();
+  if (self != nullptr) self->lifted.fetch_and(current.bits());
   // Back-pressure is of this moment, and no child's.
-  current = current - held_back_on(self != nullptr ? self->tid.load() : sys::gettid());
+  current -= held_here(self);
+  if (self != nullptr && self->as_before.load() != 0) return current;
   if (self != nullptr) {
     return (current - signal_set{self->closed.load()}) | signal_set{self->lent.load()};
   }
-  // A thread we never met may have been made by one that we had closed, and inherited its mask.
+  // A thread we never met may have been made by one that we had closed, or where something was held
+  // back, and inherited its mask.
   const intake& in = the_intake();
-  return current - (signal_set{in.ever_closed.load()} - in.start_mask);
+  return current - (signal_set{in.ever_closed.load() | in.ever_held.load()} - in.start_mask);
 }
 
 sys::kernel_sigaction original_action(int signo) noexcept {
@@ -43,8 +46,11 @@ void forget_runtime() noexcept {
   in.chain_after.store(0);
   in.consumer.store(consumer_word(awake, 0));
   in.at_large_tid.store(0);
+  in.ever_closed.store(0);
+  in.ever_held.store(0);
   in.held_back_count.store(0);
-  for (mask_request& request : in.requests) request.phase.store(mask_request::vacant);
+  in.spilled_count.store(0);
+  for (mask_request& request : in.requests) vacate(request);
   set_current_thread(nullptr);
 }
 

@@ -22,6 +22,7 @@
 namespace sigrun::sigsafe {
 namespace {
 
+constexpr signal_set real_time_signals{~std::uint64_t{0} << (signal_rt_min - 1)};
 constexpr auto faults = signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS);
 
 // The frame is the kernel's if both structures lie just above the stack pointer it entered with,
@@ -45,18 +46,23 @@ void edit_mask(thread_block* self, ucontext_t& context) noexcept {
   std::uint64_t& mask = arch::context_mask(context);
   const int tid = self != nullptr ? self->tid.load() : sys::gettid();
   for (mask_request& request : in.requests) {
-    if (request.phase.load() != mask_request::requested || request.tid.load() != tid) continue;
+    if (!claim_request(request, tid)) continue;
     const std::uint64_t open = request.open.load();
-    std::uint64_t close = request.close.load() & ~mask;
+    std::uint64_t close = request.close.load() & ~(mask & ~held_here(self).bits());
     // All threads are asked to close but the one by which signals come in, which may have become it
     // since it was asked. It closes before it waits.
     if (tid == in.at_large_tid.load()) close &= ~in.wanted.load();
-    mask = (mask & ~open) | close;
+    mask &= ~open;
     if (self != nullptr) {
+      self->lifted.fetch_or((open | request.lift.load()) & ~self->born_blocked);
       self->closed.store((self->closed.load() & ~open) | close);
       self->lent.store(self->lent.load() | (open & self->born_blocked));
+      mask &= ~(signal_set{request.lift.load()} - kept_blocked(*self)).bits();
+      if (self->as_before.load() == 0) mask |= close;
+    } else {
+      mask = (mask & ~request.lift.load()) | close;
     }
-    request.phase.store(mask_request::vacant);
+    vacate(request);
   }
 }
 
@@ -114,32 +120,21 @@ void in_a_child(int signo, const siginfo_t& info) noexcept {
   }
 }
 
-// To this thread, whose end sees that it is not lost (runtime::leave()). A thread that we do not
-// know may end without a word, and what pends for it alone with it: then to the process, which the
-// kernel lets any thread do for what was queued, but not for what kill(2) sent.
-long give_back(int tid, int signo, const siginfo_t& info) noexcept {
-  const int pid = the_intake().pid;
-  if (current_thread() == nullptr && !sys::failed(sys::rt_sigqueueinfo(pid, signo, &info)))
-    return 0;
-  return sys::rt_tgsigqueueinfo(pid, tid, signo, &info);
-}
-
-// The queue is full, or nearly: a real-time signal stays in the kernel, which keeps every one of
-// them with its value. `taken` says that this one has been queued already.
-void hold_back(int signo, const siginfo_t& info, ucontext_t& context, bool taken) noexcept {
+// The ring is full, or nearly: real-time signals stay in the kernel, which keeps every one of them
+// with its value. `spilled` is the one that was taken and found no room.
+void hold_back(int signo, ucontext_t& context, const signal_event* spilled) noexcept {
   intake& in = the_intake();
-  const int tid = sys::gettid();
-  const signal_set set = signal_set::of(signo);
-  const bool registered = request_mask(tid, set, {}, mask_request::held_back);
+  std::uint64_t& mask = arch::context_mask(context);
+  const signal_set wanted = signal_set{in.wanted.load()} & real_time_signals;
+  const signal_set open = (wanted | signal_set::of(signo)) - signal_set{mask};
+  const bool registered = hold_back_on(sys::gettid(), open, spilled);
   if (registered) {
-    arch::context_mask(context) |= set.bits();
+    mask |= open.bits();
     in.count.held_back.fetch_add(1, std::memory_order_relaxed);
   }
-  if (taken) return;
-  if (!registered || sys::failed(give_back(tid, signo, info))) {
-    in.count.dropped.fetch_add(1, std::memory_order_relaxed);
-    in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
-  }
+  if (spilled == nullptr) return;
+  in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
+  if (!registered) in.count.dropped.fetch_add(1, std::memory_order_relaxed);
 }
 
 void queue_signal(int signo, const siginfo_t& info, ucontext_t& context) noexcept {
@@ -155,9 +150,9 @@ void queue_signal(int signo, const siginfo_t& info, ucontext_t& context) noexcep
   if ((real_time || !in.queue.merging(signo)) && enqueue(event, used)) {
     in.count.by_handler.fetch_add(1, std::memory_order_relaxed);
     // From three quarters on, so that other threads in handlers still find room.
-    if (real_time && used >= in.queue.capacity() / 4 * 3) hold_back(signo, info, context, true);
+    if (real_time && used >= in.queue.capacity() / 4 * 3) hold_back(signo, context, nullptr);
   } else if (real_time) {
-    hold_back(signo, info, context, false);
+    hold_back(signo, context, &event);
   } else {
     const bool merged = in.queue.merge(event);
     in.count.by_handler.fetch_add(1, std::memory_order_relaxed);

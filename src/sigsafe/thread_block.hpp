@@ -18,7 +18,13 @@ struct thread_block {
   /// Signals that were blocked here before the runtime, and are open while this M has the duty and
   /// runs goroutines. Written by this thread.
   std::atomic<std::uint64_t> lent{0};
-  /// What an M has blocked from its birth on, whatever is subscribed. Set once.
+  /// What a handler of ours has opened here on somebody's request. If it interrupted a handler of
+  /// the program's, that one's return blocks it again: found blocked for no other reason, it is by
+  /// us. Written by this thread; cleared when it is seen open.
+  std::atomic<std::uint64_t> lifted{0};
+  /// How many original_mask guards live here: what is closed is not blocked meanwhile.
+  std::atomic<std::uint32_t> as_before{0};
+  /// What an M has blocked from its birth on, whatever is subscribed; the stand-by thread, now.
   std::uint64_t born_blocked = 0;
   /// The thread is in, or on its way into, rt_sigtimedwait with the duty or on stand-by: a control
   /// signal that comes now must be left for the wait.

@@ -53,6 +53,18 @@ SIGRUN_SIGNAL_SAFE inline signal_set current_mask() noexcept {
 SIGRUN_SIGNAL_SAFE inline long set_mask(signal_set mask) noexcept {
   return rt_sigprocmask(SIG_SETMASK, &mask, nullptr);
 }
+/// The same, resp. block(), and the mask that there was: in one call, so that no handler of this
+/// thread, which might edit it, runs between.
+SIGRUN_SIGNAL_SAFE inline signal_set exchange_mask(signal_set mask) noexcept {
+  signal_set before;
+  rt_sigprocmask(SIG_SETMASK, &mask, &before);
+  return before;
+}
+SIGRUN_SIGNAL_SAFE inline signal_set exchange_blocked(signal_set more) noexcept {
+  signal_set before;
+  rt_sigprocmask(SIG_BLOCK, &more, &before);
+  return before;
+}
 SIGRUN_SIGNAL_SAFE inline long block(signal_set set) noexcept {
   return rt_sigprocmask(SIG_BLOCK, &set, nullptr);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/child_process.hpp"
 
+#include "support/test_body.hpp"
+
 #include "sys/file.hpp"
 #include "sys/signal.hpp"
 
@@ -87,7 +89,7 @@ void set_up_child(const child_options& options, const pipe_pair& ready, const pi
 [[noreturn]] void run_body(const std::function<int()>& body) {
   int code = 121;
   try {
-    code = body();
+    code = run_child_body(body);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "uncaught: %s\n", error.what());
   }

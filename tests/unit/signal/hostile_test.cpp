@@ -4,6 +4,7 @@
 // own SIGURG, threads that end with a request in flight, exhausted limits. Each case runs in a
 // child of its own, whose alarm is the dead man's switch; the true wait status is the result.
 #include "sigsafe/intake.hpp"
+#include "support/test_body.hpp"
 
 #include <sigrun/signal.hpp>
 
@@ -45,7 +46,7 @@ int in_a_child(F body) {
     alarm(dead_man_s);
     int result = 99;
     try {
-      result = body();
+      result = test::run_child_body(body);
     } catch (const std::exception& e) {
       std::fprintf(stderr, "%s\n", e.what());
     }
