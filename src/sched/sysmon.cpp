@@ -7,8 +7,9 @@
 //     there is work for it;
 //   - polls the network when nobody has for 10 ms;
 //   - sleeps 20 microseconds between looks, after 1 ms of nothing twice as long each time, up to
-//     10 ms (1 ms while somebody waits for a P), but not past the end of a slice; and on a futex
-//     when all Ps have been idle for a while, until an M takes one.
+//     10 ms (1 ms while somebody waits for a P), but not past the end of a slice. While all Ps are
+//     idle it is half a millisecond soon, so that a process that does a little now and then is not
+//     disturbed; and after 100 ms of that a futex, until an M takes a P.
 #include "sched/clock.hpp"
 #include "sched/deadlock.hpp"
 #include "sched/park.hpp"
@@ -33,10 +34,11 @@ constexpr std::int64_t ms = 1'000'000;
 constexpr std::int64_t first_delay = 20 * us;
 constexpr std::int64_t longest_delay = 10 * ms;
 constexpr std::int64_t longest_delay_with_waiters = 1 * ms;
+constexpr std::int64_t longest_delay_idle = signal_patience;  // so that no signal need ring
+constexpr std::int64_t idle_before_sleep = 100 * ms;
 constexpr std::int64_t slice = 10 * ms;
 constexpr std::int64_t patience = 300 * us;  // for the answer to a signal; preempt.hpp (5)
 constexpr int quick_looks = 50;              // 1 ms
-constexpr int idle_looks = 12;               // about 100 ms
 
 // Faults, the profiler and glibc's two: nothing else is sysmon's business.
 constexpr auto left_open =
@@ -236,7 +238,7 @@ void* sysmon_main(void*) noexcept {
   scheduler& s = the_scheduler();
   std::int64_t delay = first_delay;
   int quiet = 0;
-  int idle = 0;
+  std::int64_t idle_since = sys::never;
   for (;;) {
     sleep_for(delay);
     const std::int64_t now = now_ns();
@@ -252,16 +254,20 @@ void* sysmon_main(void*) noexcept {
     watch_signals();
 
     quiet = result.did ? 0 : quiet + 1;
-    delay = quiet < quick_looks ? first_delay : std::min(delay * 2, longest_delay);
+    if (result.idle) {  // nothing to take from anybody
+      delay = std::min(delay * 2, longest_delay_idle);
+    } else {
+      delay = quiet < quick_looks ? first_delay : std::min(delay * 2, longest_delay);
+    }
     if (result.waiters) delay = std::min(delay, longest_delay_with_waiters);
     if (signals_need_watch()) delay = std::min(delay, signal_patience);
     // A slice that ends in the middle of a long sleep would be that much longer.
     if (result.next_ns - now < delay) delay = std::max(result.next_ns - now, first_delay);
-    idle = result.idle ? idle + 1 : 0;
-    if (idle < idle_looks) continue;
+    idle_since = result.idle ? std::min(idle_since, now) : sys::never;
+    if (now - idle_since < idle_before_sleep) continue;
     if (report_deadlock != nullptr && all_asleep_for_ever()) report_deadlock();
     sleep_while_idle();
-    idle = 0;
+    idle_since = sys::never;
     quiet = 0;
     delay = first_delay;
   }
