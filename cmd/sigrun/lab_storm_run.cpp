@@ -20,7 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// ThreadSanitizer does not survive a fork of many threads.
+// ThreadSanitizer does not survive a fork, nor a clone, of many threads.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define SIGRUN_LAB_TSAN 1
@@ -99,8 +99,8 @@ void start_actors(storm& in) {
   if (may_fork) {
     in.start_thread("fork", fork_children);
     in.start_goroutine("fork-go", fork_children);
+    in.start_goroutine("spawn", spawn_children);
   }
-  in.start_goroutine("spawn", spawn_children);
   in.start_thread("churn", churn_threads);
   constexpr bool takes = false;
   in.start_thread("flip", flip_on_a_thread, takes);
