@@ -135,8 +135,15 @@ int select_wait::block(std::int64_t deadline_ns) {
   return won;
 }
 
+// Of two cases of one channel the waker takes the one that was linked first: which that is, is left
+// to chance.
 void select_wait::queue(sched::parker& parker) noexcept {
-  for (std::size_t i = 0; i < cases_.size(); ++i) {
+  const std::size_t n = cases_.size();
+  const auto with_channel = [](const select_case* one) { return one->channel != nullptr; };
+  const bool twice =
+      static_cast<std::size_t>(std::ranges::count_if(cases_, with_channel)) > channels_;
+  std::size_t i = twice ? order_[0]->random_below(static_cast<std::uint32_t>(n)) : 0;
+  for (std::size_t left = n; left != 0; --left, i = i + 1 == n ? 0 : i + 1) {
     const select_case& one = *cases_[i];
     if (one.channel == nullptr) continue;
     chan_waiter& waiter = *std::construct_at(&rooms_[i].waiter);

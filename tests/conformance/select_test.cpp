@@ -5,6 +5,7 @@
 #include "crowd.hpp"
 
 #include <sigrun/select.hpp>
+#include <sigrun/time.hpp>
 
 #include <algorithm>
 #include <array>
@@ -37,6 +38,27 @@ TEST_P(SelectConformance, EqualCasesAreBothTaken) {
     EXPECT_GT(seen[0], n / 10);
     EXPECT_GT(seen[1], n / 10);
   }
+}
+
+// A receiver that comes later finds both cases waiting.
+TEST_P(SelectConformance, EqualCasesThatWaitAreBothTaken) {
+  constexpr int n = 400;
+  chan<int> ch(0);
+  std::array<int, 2> seen{};
+  crowd pair(GetParam());
+  pair.start([&] {
+    for (int i = 0; i < n; ++i) {
+      sleep_for(50us);
+      ++seen[static_cast<std::size_t>(ch.recv().value())];
+    }
+  });
+  pair.start([&] {
+    for (int i = 0; i < n; ++i) select(send_case(ch, 0), send_case(ch, 1));
+  });
+  pair.join();
+  EXPECT_EQ(seen[0] + seen[1], n);
+  EXPECT_GT(seen[0], n / 10);
+  EXPECT_GT(seen[1], n / 10);
 }
 
 TEST_P(SelectConformance, TwoReadySendersGetAboutTheSameShare) {
