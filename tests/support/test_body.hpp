@@ -18,10 +18,15 @@ inline bool runs_in_goroutine(std::string_view what) {
   return body != nullptr && what == body;
 }
 
-/// For the body of a child process: where SIGRUN_TEST_BODY says.
+/// For the body of a child process: where SIGRUN_TEST_BODY says. Programs without the scheduler are
+/// compiled with SIGRUN_TEST_WITHOUT_GOROUTINES.
 template <class F>
 int run_child_body(const F& body) {
+#ifdef SIGRUN_TEST_WITHOUT_GOROUTINES
+  return body();
+#else
   return runs_in_goroutine("child") ? run(body) : body();
+#endif
 }
 
 }  // namespace sigrun::test
