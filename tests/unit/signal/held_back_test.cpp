@@ -266,24 +266,25 @@ TEST(held_back, a_request_is_carried_out_by_one_only) {
 
 // ------------------------------------------------------------------------------ the whole runtime
 
+// A closed thread sends itself so many and ends; whether each has come, and in order.
+bool all_come_from_an_ending_thread(const signal_chan& ch, std::uint64_t count) {
+  std::thread([count] {
+    close_thread();
+    for (std::uint64_t value = 1; value <= count; ++value) send_thread(gettid(), real_time, value);
+  }).join();
+  signal_event event;
+  for (std::uint64_t value = 1; value <= count; ++value) {
+    if (ch.recv_for(20s, event) != chan_status::ok || event.value_bits != value) return false;
+  }
+  return true;
+}
+
 // A thread-directed signal that waits because its thread is closed would end with the thread.
 TEST(leaving, an_ending_thread_takes_what_was_sent_to_it_alone) {
   EXPECT_EQ(in_a_child([] {
               signal_chan ch(64);
               notify(ch, real_time);
-              constexpr std::uint64_t count = 20;
-              std::thread ends([] {
-                close_thread();
-                for (std::uint64_t value = 1; value <= count; ++value) {
-                  send_thread(gettid(), real_time, value);
-                }
-              });
-              ends.join();
-              signal_event event;
-              for (std::uint64_t value = 1; value <= count; ++value) {
-                REQUIRE(ch.recv_for(20s, event) == chan_status::ok);
-                REQUIRE(event.value_bits == value);
-              }
+              REQUIRE(all_come_from_an_ending_thread(ch, 20));
               return 0;
             }),
             0);
@@ -295,19 +296,7 @@ TEST(leaving, an_ending_thread_empties_the_queue_as_often_as_it_fills_it) {
               configure_signals({.queue_capacity = capacity});
               signal_chan ch(1024);
               notify(ch, real_time);
-              constexpr std::uint64_t count = 500;
-              std::thread ends([] {
-                close_thread();
-                for (std::uint64_t value = 1; value <= count; ++value) {
-                  send_thread(gettid(), real_time, value);
-                }
-              });
-              ends.join();
-              signal_event event;
-              for (std::uint64_t value = 1; value <= count; ++value) {
-                REQUIRE(ch.recv_for(20s, event) == chan_status::ok);
-                REQUIRE(event.value_bits == value);
-              }
+              REQUIRE(all_come_from_an_ending_thread(ch, 500));
               REQUIRE(stats().dropped == 0);
               return 0;
             }),
