@@ -16,8 +16,7 @@
 //   (3) The lock is handed over: waiters are granted it under queue_lock_, in the step in which
 //       the word says so.
 //   (4) A poisoned one is held by a writer that is gone, and nobody waits for it: those who did
-//   were
-//       let out without it, and nobody queues any more.
+//       were let out without it, and nobody queues any more.
 #include <sigrun/sync.hpp>
 
 #include "sync/wait_list.hpp"
