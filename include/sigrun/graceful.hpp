@@ -95,6 +95,7 @@ struct stop_outcome {
   std::vector<std::string> failed_hooks{};  ///< "name: what it threw", or "name: still runs"
   std::vector<std::string> still_running{};
   std::chrono::nanoseconds took{0};  ///< from the first signal on
+  int successor = 0;                 ///< the process that took over, if that began it
   /// As a shell would show it: 128 + signal, or 1 after a failure or begin_stop() past its
   /// deadline, or 0.
   int shell_code() const noexcept { return signo != 0 ? 128 + signo : forced || !failure.empty(); }
@@ -128,6 +129,8 @@ struct accept_options {
   /// is dropped: for protocols in which a connection that reads is idle.
   bool end_reads = false;
 };
+
+class upgrader;
 
 class graceful {
   using state = service::graceful_state;
@@ -220,6 +223,8 @@ class graceful {
   /// For load balancers: ready, and serving.
   bool is_ready() const noexcept;
   stop_phase phase() const noexcept;
+  /// The process that has taken over (<sigrun/upgrade.hpp>); 0: there is none.
+  int successor() const noexcept;
   /// Ends when the phase `refuse` begins, with a canceled_by_signal as its cause if there was one.
   const context& stopping() const noexcept;
   /// Ends at the deadline, or at the second signal.
@@ -235,6 +240,7 @@ class graceful {
   std::uint64_t failed_connections() const noexcept;
 
  private:
+  friend class upgrader;
   template <class F>
   friend int run_service(graceful_options, F);
 

@@ -39,6 +39,9 @@ struct service_options {
   server_options server{};
   /// How requests on open connections are treated from the phase `refuse` on.
   refuse_options refuse{};
+  /// The same when a successor has taken over (<sigrun/upgrade.hpp>): what still comes here is
+  /// served, and its client sent there by "Connection: close".
+  refuse_options handed_on{.serve = true, .idle_grace = std::chrono::seconds(1)};
 };
 
 namespace detail {
@@ -47,11 +50,18 @@ class service_server final : public drainable {
  public:
   static constexpr std::size_t named_max = 10;
 
-  service_server(handler h, service_options options)
-      : refuse_options_(options.refuse), served(std::move(h), std::move(options.server)) {}
+  service_server(const graceful& life, handler h, service_options options)
+      : life_(life),
+        refuse_options_(options.refuse),
+        handed_on_(options.handed_on),
+        served(std::move(h), std::move(options.server)) {}
 
   void leaving() override { served.set_keep_alive(false); }
-  void refuse() override { served.refuse(refuse_options_); }
+  void refuse() override {
+    if (life_.successor() == 0) return served.refuse(refuse_options_);
+    served.keep_paths();
+    served.refuse(handed_on_);
+  }
   // cut_off() ends this too.
   void drain(const context&) override { served.wait_drained(net::no_deadline); }
   void cut_off() noexcept override { served.cut_off(); }
@@ -74,7 +84,9 @@ class service_server final : public drainable {
     return text + " of " + one.remote + age;
   }
 
+  const graceful& life_;
   const refuse_options refuse_options_;
+  const refuse_options handed_on_;
 
  public:
   server served;
@@ -86,7 +98,7 @@ class service {
  public:
   /// Throws as graceful::add() and the server's constructor do. `life` must outlive it.
   service(graceful& life, std::string name, handler h, service_options options = {})
-      : state_(std::make_shared<detail::service_server>(std::move(h), std::move(options))) {
+      : state_(std::make_shared<detail::service_server>(life, std::move(h), std::move(options))) {
     life.add(std::move(name), state_);
   }
   /// server::close(): what handlers refer to may go afterwards.

@@ -51,7 +51,8 @@ class acceptor_of final : public acceptor,
   void run() {
     while (accept_next()) {
     }
-    drain_queue();
+    // A successor serves what is queued.
+    if (state_->successor.load() == 0) drain_queue();
     std::error_code ignored;
     listener_.close(ignored);
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "service/believed_ready.hpp"
 #include "service/lifecycle.hpp"
 #include "service/text.hpp"
 #include "sys/clock.hpp"
@@ -129,6 +130,12 @@ void service::graceful_state::fail(const std::string& who, const std::string& wh
   control.try_send(signal_event{});
 }
 
+void service::graceful_state::hand_on(int pid) {
+  supervisor_hears.store(false);  // what it hears is the successor's from here on
+  successor.store(pid);
+  control.try_send(signal_event{});
+}
+
 void service::graceful_state::start_conductor() {
   signal_set wanted;
   for (const int signo : options.signals) {
@@ -252,8 +259,25 @@ void graceful::ticket::leave() noexcept {
 }
 
 void graceful::ready() {
-  if (state_->phase.load() != stop_phase::serving || state_->is_ready.exchange(true)) return;
-  if (state_->options.tell_supervisor) state_->tell(systemd::ready);
+  if (state_->phase.load() != stop_phase::serving || state_->readying.exchange(true)) return;
+  std::function<service::charge()> take_charge;
+  {
+    const std::lock_guard hold(state_->lock);
+    take_charge = state_->take_charge;
+  }
+  service::charge now;
+  if (take_charge) now = take_charge();
+  if (!now.failure.empty()) {
+    state_->fail("upgrade", now.failure);
+    return;
+  }
+  state_->is_ready.store(true);
+  if (!state_->options.tell_supervisor) return;
+  if (now.announced) {
+    systemd::believe_ready(true);
+  } else {
+    state_->tell(systemd::ready);
+  }
 }
 
 const stop_outcome& graceful::serve() {
@@ -273,6 +297,7 @@ bool graceful::is_ready() const noexcept {
 stop_phase graceful::phase() const noexcept { return state_->phase.load(); }
 const context& graceful::stopping() const noexcept { return state_->stopping.ctx; }
 const context& graceful::cut() const noexcept { return state_->cut.ctx; }
+int graceful::successor() const noexcept { return state_->successor.load(); }
 std::chrono::nanoseconds graceful::deadline() const noexcept { return state_->deadline; }
 
 std::chrono::nanoseconds graceful::remaining() const noexcept {

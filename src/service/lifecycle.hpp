@@ -62,6 +62,12 @@ struct hook {
   std::chrono::nanoseconds timeout;
 };
 
+/// What becomes of a service that says it is ready, see upgrade_core.hpp.
+struct charge {
+  std::string failure{};   // why it does not take charge; empty: it does
+  bool announced = false;  // the supervisor hears it from somebody else
+};
+
 struct graceful_state : std::enable_shared_from_this<graceful_state> {
   explicit graceful_state(graceful_options from);
 
@@ -72,6 +78,7 @@ struct graceful_state : std::enable_shared_from_this<graceful_state> {
   void fail(const std::string& who, const std::string& what);
   void start_conductor();
   void leave_all() noexcept;  // the destructor's
+  void hand_on(int pid);      // a successor serves: begin the end
 
   // stop_sequence.cpp: the conductor
   void conduct() noexcept;
@@ -98,6 +105,8 @@ struct graceful_state : std::enable_shared_from_this<graceful_state> {
 
   std::atomic<stop_phase> phase{stop_phase::serving};
   std::atomic<bool> is_ready{false};
+  std::atomic<bool> readying{false};  // ready() was called
+  std::atomic<int> successor{0};
   std::atomic<bool> supervisor_hears{true};
   std::atomic<std::int64_t> deadline_at_ns{0};  // 0 before the end began
   std::atomic<std::uint64_t> failed_connections{0};
@@ -108,7 +117,8 @@ struct graceful_state : std::enable_shared_from_this<graceful_state> {
   std::vector<hook> hooks;
   std::vector<std::pair<std::string, std::shared_ptr<drainable>>> drainables;
   std::vector<std::shared_ptr<acceptor>> acceptors;
-  bool over = false;  // outcome is what it will be
+  std::function<charge()> take_charge;  // an upgrader's; empty without
+  bool over = false;                    // outcome is what it will be
 
   std::atomic<std::size_t> in_flight{0};
   std::atomic<bool> drain_waits{false};

@@ -45,8 +45,12 @@ void service::graceful_state::conduct() noexcept {
       std::chrono::duration_cast<std::chrono::nanoseconds>(ends.time_since_epoch()).count());
   outcome.signo = cause.signo;
   outcome.pid = cause.pid;
-  say("stop: " + who_sent(cause) + "; " + std::to_string(in_flight.load()) + " in flight, " +
-      service::describe(deadline) + " to go");
+  outcome.successor = successor.load();
+  say("stop: " +
+      (outcome.successor != 0 ? "pid " + std::to_string(outcome.successor) + " serves from here on"
+                              : who_sent(cause)) +
+      "; " + std::to_string(in_flight.load()) + " in flight, " + service::describe(deadline) +
+      " to go");
   try {
     listen_phase();
     refuse_phase();
@@ -77,6 +81,12 @@ void service::graceful_state::wait_until(clock::time_point until, const chan<boo
 
 void service::graceful_state::note_second(const signal_event& event) {
   if (event.signo == 0) return;  // begin_stop() again changes nothing
+  if (outcome.successor != 0 && cause.signo == 0) {
+    // The first that comes from outside: what is in flight is finished as after any first one.
+    cause = event;
+    say("stop: " + who_sent(event) + " while it drains; a second one cuts short");
+    return;
+  }
   outcome.cut_short = true;
   say("stop: a second signal, " + who_sent(event) + ": cut short; a third kills");
   stop(control);
@@ -159,14 +169,16 @@ void service::graceful_state::listen_phase() {
   enter(stop_phase::listen);
   tell(systemd::stopping);
   tell([this] { systemd::extend_timeout(std::chrono::ceil<std::chrono::microseconds>(deadline)); });
-  const clock::time_point until = std::min(ends, began + options.listen_budget + options.lame_duck);
+  // No load balancer has to look elsewhere for a successor.
+  const auto lame_duck = outcome.successor != 0 ? 0ns : options.lame_duck;
+  const clock::time_point until = std::min(ends, began + options.listen_budget + lame_duck);
   for (const auto& [name, what] : drainables) {
     if (hurried()) return;
     run_limited(
         name + ": leaving", [what = what] { what->leaving(); }, until);
   }
   run_hooks(stop_phase::listen, until);
-  wait_until(std::min(ends, began + options.lame_duck), chan<bool>());
+  wait_until(std::min(ends, began + lame_duck), chan<bool>());
 }
 
 void service::graceful_state::refuse_phase() {

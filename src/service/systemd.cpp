@@ -82,6 +82,7 @@ std::vector<std::string> split(std::string_view text, char separator) {
 }  // namespace
 
 bool believed_ready() noexcept { return is_ready.load(); }
+void believe_ready(bool is) noexcept { is_ready.store(is); }
 
 bool supervised() noexcept {
   const char* const name = std::getenv("NOTIFY_SOCKET");
