@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// bench_sender latency|flood SIGNO COUNT PROGRAM [HOW]
+// bench_sender latency|latency-at-once|flood SIGNO COUNT PROGRAM [HOW]
 //
 // Starts PROGRAM latency|flood SIGNO [HOW], sends it COUNT signals from this process, and prints
 // one line of JSON. Neither process is pinned: that is how programs run. Between two signals of
-// the latency mode the sender sleeps 60 to 120 microseconds, so the receiver is asleep again.
+// the latency modes the sender sleeps 60 to 120 microseconds, so the receiver is asleep again.
+//
+// The kernel wakes the receiver on the sender's processor, and whether it runs there at once or
+// only when the sender sleeps is decided by what both have used before. In latency-at-once the
+// receiver has half the time slice, which lets its wake preempt the sender (sched_setattr(2),
+// sched_runtime, Linux 6.12): what is left is the receiver's own way.
 #include "page.hpp"
 
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,11 +74,28 @@ bench::shared_page& make_page() {
   return *page;
 }
 
-void start(char** argv, bench::shared_page& page) {
+// linux/sched/types.h, which cannot be included beside sched.h.
+struct scheduling {
+  std::uint32_t size, policy;
+  std::uint64_t flags;
+  std::int32_t nice;
+  std::uint32_t priority;
+  std::uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+void halve_time_slice() {
+  scheduling s{};
+  if (syscall(SYS_sched_getattr, 0, &s, sizeof s, 0) != 0) fail("sched_getattr");
+  s.runtime_ns /= 2;
+  if (s.runtime_ns == 0 || syscall(SYS_sched_setattr, 0, &s, 0) != 0) fail("sched_setattr");
+}
+
+void start(char** argv, bool at_once, bench::shared_page& page) {
   child = fork();
   if (child < 0) fail("fork");
   if (child == 0) {
-    execl(argv[4], argv[4], argv[1], argv[2], argv[5], nullptr);
+    if (at_once) halve_time_slice();
+    execl(argv[4], argv[4], at_once ? "latency" : argv[1], argv[2], argv[5], nullptr);
     std::perror(argv[4]);
     _exit(127);
   }
@@ -132,10 +155,12 @@ void wait_until_quiet(const bench::shared_page& page) {
   }
 }
 
+// Asked again only after a second: one that has stopped listening would die of it.
 void end_receiver() {
   int status = 0;
-  for (pid_t ended = 0; ended == 0; ended = waitpid(child, &status, WNOHANG)) {
-    kill(child, bench::end_signal);
+  pid_t ended = 0;
+  for (int i = 0; ended == 0; ++i, ended = waitpid(child, &status, WNOHANG)) {
+    if (i % 200 == 0) kill(child, bench::end_signal);
     nap(5'000'000);
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail("the receiver did not end well");
@@ -176,17 +201,19 @@ void report_flood(const bench::shared_page& page, std::int64_t count, std::int64
 
 int main(int argc, char** argv) {
   if (argc < 5) {
-    std::fprintf(stderr, "usage: %s latency|flood SIGNO COUNT PROGRAM [HOW]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s latency|latency-at-once|flood SIGNO COUNT PROGRAM [HOW]\n",
+                 argv[0]);
     return 2;
   }
-  const bool latency = std::strcmp(argv[1], "latency") == 0;
+  const bool at_once = std::strcmp(argv[1], "latency-at-once") == 0;
+  const bool latency = at_once || std::strcmp(argv[1], "latency") == 0;
   const int signo = std::atoi(argv[2]);
   const std::int64_t count = std::atoll(argv[3]);
 
   bench::shared_page& page = make_page();
   signal(SIGALRM, on_alarm);
   alarm(whole_seconds);
-  start(argv, page);
+  start(argv, at_once, page);
   if (latency) {
     const std::int64_t lost = send_one_by_one(signo, count, page);
     end_receiver();
