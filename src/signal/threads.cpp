@@ -40,6 +40,24 @@ constexpr int ask_again_max = 100;
 // How often a thread empties the queue because something is held back on it again and again.
 constexpr unsigned looks_max = 4096;
 
+// While it lives, no control signal has its handler edit this thread's mask, or what is closed
+// here.
+class no_control {
+ public:
+  explicit no_control(signal_set blocked_too = {}) noexcept
+      : before_(sys::exchange_blocked(blocked_too | control)) {}
+  ~no_control() {
+    if (!before_.has(sigsafe::control_signal)) sys::unblock(control);
+  }
+  no_control(const no_control&) = delete;
+  no_control& operator=(const no_control&) = delete;
+  signal_set mask_before() const noexcept { return before_; }
+
+ private:
+  static constexpr auto control = signal_set::of(sigsafe::control_signal);
+  const signal_set before_;
+};
+
 void ask_scheduler(signal_set open, signal_set close) noexcept {
   signal_set sets[] = {open, close};
   sched::for_each_thread(
@@ -60,17 +78,15 @@ void ask_scheduler(signal_set open, signal_set close) noexcept {
 
 }  // namespace
 
-// What is held back here is open but for the moment, and will be lifted unless it is closed. No
-// control signal may do so between the two looks.
+// What is held back here is open but for the moment, and will be lifted unless it is closed.
 void runtime::close(sigsafe::thread_block& self, signal_set signals) noexcept {
   if (signals.empty()) return;
-  constexpr auto control = signal_set::of(sigsafe::control_signal);
-  const signal_set before = sys::exchange_blocked(signals | control);
+  const no_control closing(signals);
+  const signal_set before = closing.mask_before();
   self.lifted.fetch_and(before.bits());
   const signal_set open = signals - (before - sigsafe::held_here(&self));
   self.closed.fetch_or(open.bits());
   sigsafe::the_intake().ever_closed.fetch_or(open.bits());
-  if (!before.has(sigsafe::control_signal)) sys::unblock(control);
 }
 
 void runtime::before_waiting(sigsafe::thread_block& self) noexcept {
@@ -170,21 +186,20 @@ sigsafe::thread_block& runtime::here() {
   block->waits.store(false);
   block->control_held.store(false);
   // Closed already when a thread that we had closed made this one.
-  constexpr auto control = signal_set::of(sigsafe::control_signal);
-  const signal_set before = sys::exchange_blocked(control);
-  const signal_set mask = before - sigsafe::held_here(nullptr);
-  block->closed.store((mask - sigsafe::original_thread_mask(mask)).bits());
-  sigsafe::set_current_thread(block);
-  if (!before.has(sigsafe::control_signal)) sys::unblock(control);
+  {
+    const no_control looking;
+    const signal_set mask = looking.mask_before() - sigsafe::held_here(nullptr);
+    block->closed.store((mask - sigsafe::original_thread_mask(mask)).bits());
+    sigsafe::set_current_thread(block);
+  }
   pthread_setspecific(end_key(), block);
   return *block;
 }
 
 // Open, it has its own signals by handler. When the queue is full they are held back again, and
-// for each look the queue has been emptied. No handler carries out a request at the same time.
+// for each look the queue has been emptied.
 void runtime::leave(sigsafe::thread_block& self) noexcept {
-  constexpr auto control = signal_set::of(sigsafe::control_signal);
-  const signal_set before = sys::exchange_blocked(control);
+  const no_control leaving;
   for (unsigned looks = 0; looks < looks_max; ++looks) {
     sigsafe::apply_mask_requests(self);
     sys::unblock(signal_set{self.closed.exchange(0)});
@@ -193,7 +208,6 @@ void runtime::leave(sigsafe::thread_block& self) noexcept {
     if (lifted.empty()) break;
     sys::unblock(lifted);
   }
-  if (!before.has(sigsafe::control_signal)) sys::unblock(control);
 }
 
 // True: something was held back here, and the queue has been emptied since.
