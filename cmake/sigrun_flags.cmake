@@ -25,6 +25,8 @@ if(SIGRUN_SANITIZE)
     add_compile_options(-fno-sanitize-recover=undefined)
   endif()
   add_link_options(-fsanitize=${SIGRUN_SANITIZE})
+  # In the zone as well, which does not see what the program around it is built with.
+  add_compile_definitions(SIGRUN_SANITIZED)
 endif()
 # No handler may ever run the lazy binder, in a user's program either.
 target_link_options(sigrun_flags INTERFACE -Wl,-z,now)

@@ -32,19 +32,6 @@ constexpr bool may_fork = false;
 constexpr bool may_fork = true;
 #endif
 
-constinit std::atomic<std::uint64_t> handler_runs{0};
-
-void count_run(int /*signo*/, siginfo_t* /*info*/, void* /*context*/) { handler_runs.fetch_add(1); }
-
-// What lies under the flipped signals: a handler of the program's own.
-void install_base() {
-  struct sigaction action {};
-  action.sa_sigaction = count_run;
-  action.sa_flags = SA_SIGINFO | SA_RESTART;
-  ::sigaction(traffic::flipped_thread, &action, nullptr);
-  ::sigaction(traffic::flipped_go, &action, nullptr);
-}
-
 signal_chan subscribe(signal_set signals) {
   signal_chan events(256);
   notify_options options;
@@ -148,8 +135,6 @@ void weather(storm& in, const signal_chan& first, const signal_chan& second) {
 }
 
 }  // namespace
-
-std::uint64_t handed_back_to_program() noexcept { return handler_runs.load(); }
 
 int run_storm(const storm_options& options, storm_page& page) {
   const pid_t other = start_stranger(page, options.seed * 31 + 7);

@@ -173,7 +173,8 @@ void observe_second(storm& in, const signal_chan& events);
 /// When all actors have ended: waits until nothing is under way, closes the books, checks them.
 void close_books(storm& in);
 
-/// How often the handler ran that lies under `flipped_…`.
+/// What lies under the flipped signals: a handler of the program's own. How often it ran.
+void install_base() noexcept;
 std::uint64_t handed_back_to_program() noexcept;
 
 }  // namespace sigrun::cmd::lab

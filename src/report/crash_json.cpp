@@ -124,7 +124,7 @@ void write_one(json& to, const sched::g_view& view, const stack_trace* trace) no
 
 void write_head(json& to, const crash_state& state, const crash_config& config) noexcept {
   timespec wall;
-  clock_gettime(CLOCK_REALTIME, &wall);
+  sys::read_clock(CLOCK_REALTIME, wall);
   to.key("schema").number(schema_version).key("kind").text("sigrun-crash");
   to.key("time_unix_ns").number(std::int64_t{wall.tv_sec} * 1'000'000'000 + wall.tv_nsec);
   to.line().key("process").open('{').key("pid").number(config.pid);
@@ -288,7 +288,7 @@ void write_tail(json& to, const crash_state& state) noexcept {
 
 void make_name(crash_state& state, const crash_config& config) noexcept {
   timespec wall;
-  clock_gettime(CLOCK_REALTIME, &wall);
+  sys::read_clock(CLOCK_REALTIME, wall);
   base::text_buffer<64> text;
   text.add("crash-").add(std::int64_t{wall.tv_sec}).add("-").add(config.pid).add(".json");
   std::size_t i = 0;

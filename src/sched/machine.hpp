@@ -83,7 +83,7 @@ struct machine {
 
   relaxed<int> tid{0};
   sigsafe::thread_block gsignal;  // what handlers know of this thread
-  g_list* gathers = nullptr;      // what it makes ready without a P goes in there
+  g_list* gathers = nullptr;      // what it makes ready on g0 goes in there
   machine* next = nullptr;        // all Ms, never freed; under the scheduler's lock
 };
 

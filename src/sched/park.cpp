@@ -131,12 +131,18 @@ park_result parker::park_goroutine(std::int64_t deadline_ns) noexcept {
                                                               : park_result::poked;
 }
 
-g* parker::expire() noexcept {
+// `running` may be on its way to `sleeping`, between any two looks of ours, so the last look is the
+// exchange itself. The owner's next step needs the poke, or is the parker's end.
+bool parker::poke_state() noexcept {
   std::uint32_t seen = sleeping_state;
-  if (state_.compare_exchange_strong(seen, running_state)) return g_;
-  if (seen == running_state) state_.compare_exchange_strong(seen, poked_state);
-  return nullptr;
+  for (;;) {
+    if (seen != sleeping_state && seen != running_state) return false;
+    const bool asleep = seen == sleeping_state;
+    if (state_.compare_exchange_strong(seen, asleep ? running_state : poked_state)) return asleep;
+  }
 }
+
+g* parker::expire() noexcept { return poke_state() ? g_ : nullptr; }
 
 g* parker::take() noexcept {
   if (g_ == nullptr) return nullptr;
@@ -180,13 +186,7 @@ void parker::poke() noexcept {
     if (g* const gp = expire()) ready(gp);
     return;
   }
-  std::uint32_t seen = sleeping_state;
-  if (state_.compare_exchange_strong(seen, running_state)) {
-    sys::futex_wake(state_, 1);
-  } else if (seen == running_state) {
-    // On its way to sleep; if it has been notified meanwhile, that is the stronger word.
-    state_.compare_exchange_strong(seen, poked_state);
-  }
+  if (poke_state()) sys::futex_wake(state_, 1);
 }
 
 void parker::unpark() noexcept {

@@ -129,6 +129,8 @@ class parker {
   static constexpr int tid_shift = 3;
   static constexpr std::uint32_t state_mask = 7;
 
+  /// Takes it out of `sleeping`: true; or has it `poked` if it was to sleep next.
+  bool poke_state() noexcept;
   park_result park_thread(std::int64_t deadline_ns) noexcept;
   park_result park_goroutine(std::int64_t deadline_ns) noexcept;
   void leave_goroutine() noexcept;

@@ -34,7 +34,7 @@ void run_soon(machine* m, g_list& made_ready) noexcept {
   if (several) wake_one();
 }
 
-/// While it lives, what `m` makes ready without a P is gathered.
+/// While it lives, what `m` makes ready is gathered. It is on g0.
 class gathering {
  public:
   explicit gathering(machine* m) noexcept : m_(m) { m->gathers = &made_ready; }

@@ -209,6 +209,11 @@ void wake_for(machine* m) noexcept {
 void ready(g* gp) noexcept {
   mark(gp, g_state::runnable);
   machine* const m = current_machine();
+  // First: in the wait for signals a P may be given to the M at any moment (signals.hpp (5)).
+  if (m != nullptr && m->current == nullptr && m->gathers != nullptr) {
+    m->gathers->push(gp);
+    return;
+  }
   if (m != nullptr) {
     const bool inside = m->busy.load(std::memory_order_relaxed) != 0;
     if (inside ? m->p != nullptr : try_enter(m)) {
@@ -218,10 +223,6 @@ void ready(g* gp) noexcept {
       if (!inside) leave_section(m);
       return;
     }
-  }
-  if (m != nullptr && m->gathers != nullptr) {
-    m->gathers->push(gp);
-    return;
   }
   queue_without_p(gp);
   wake_one();

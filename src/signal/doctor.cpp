@@ -3,6 +3,8 @@
 // What is wrong with the process's own signal set-up. Reads /proc/self; nothing here is fast.
 #include "signal/runtime.hpp"
 
+#include "sigsafe/thread_status.hpp"
+
 #include <sys/types.h>
 
 #include <cstdio>
@@ -21,27 +23,15 @@ struct thread_masks {
   signal_set pending;  // for this thread alone
 };
 
-signal_set hex_set(const std::string& text) {
-  return signal_set{std::strtoull(text.c_str(), nullptr, 16)};
-}
-
 // A thread may end while it is looked at; it is left out then.
 std::vector<thread_masks> read_threads() {
   std::vector<thread_masks> threads;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", error)) {
-    thread_masks thread;
-    thread.tid = std::atoi(entry.path().filename().c_str());
-    std::ifstream status(entry.path() / "status");
-    std::string key;
-    std::string rest;
-    while (status >> key && std::getline(status, rest)) {
-      const std::string value = rest.substr(std::min(rest.find_first_not_of(" \t"), rest.size()));
-      if (key == "Name:") thread.name = value;
-      if (key == "SigBlk:") thread.blocked = hex_set(value);
-      if (key == "SigPnd:") thread.pending = hex_set(value);
-    }
-    if (!thread.name.empty()) threads.push_back(std::move(thread));
+    const int tid = std::atoi(entry.path().filename().c_str());
+    sigsafe::thread_status status;
+    if (tid == 0 || !sigsafe::read_thread_status(tid, status)) continue;
+    threads.push_back({tid, status.name, status.blocked, status.pending});
   }
   return threads;
 }

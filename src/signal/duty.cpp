@@ -2,16 +2,14 @@
 #include "signal/duty.hpp"
 
 #include "sigsafe/decode.hpp"
+#include "sigsafe/thread_status.hpp"
 #include "sys/clock.hpp"
-#include "sys/file.hpp"
 #include "sys/futex.hpp"
 
 #include <poll.h>
 
 #include <algorithm>
-#include <charconv>
 #include <ctime>
-#include <string_view>
 
 namespace sigrun::signal {
 namespace {
@@ -74,19 +72,9 @@ bool was_control(thread_block& self, const siginfo_t& info) noexcept {
 
 // Of the calling thread alone: sigpending(2) does not tell them from those of the process.
 signal_set own_pending() noexcept {
-  const long fd = sys::call(SYS_openat, AT_FDCWD, "/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
-  if (sys::failed(fd)) return {};
-  char text[4096];
-  const long length = sys::read(static_cast<int>(fd), text, sizeof text);
-  sys::close(static_cast<int>(fd));
-  if (sys::failed(length)) return {};
-  const std::string_view all{text, static_cast<std::size_t>(length)};
-  constexpr std::string_view name = "SigPnd:\t";
-  const std::size_t at = all.find(name);
-  if (at == std::string_view::npos) return {};
-  std::uint64_t bits = 0;
-  std::from_chars(all.data() + at + name.size(), all.data() + all.size(), bits, 16);
-  return signal_set{bits};
+  sigsafe::thread_status status;
+  sigsafe::read_thread_status(0, status);
+  return status.pending;
 }
 
 void wake_up() noexcept { the_intake().consumer.exchange(consumer_word(awake, 0)); }

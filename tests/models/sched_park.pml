@@ -8,7 +8,8 @@
 // list under a lock, and a deadline. It leaves its M first; whoever runs next on that M, here the M
 // itself, commits the parker in land() once the registers are saved, and readies the G at once when
 // a wake came before. A deadline pokes. A G that saw its deadline takes its parker out of the list;
-// if the waker was faster, it parks on without a deadline. Two Ms run whatever is in the run queue.
+// if the waker was faster, it parks on without a deadline. Or it sleeps, and there is no waker.
+// Two Ms run whatever is in the run queue.
 //
 // Checked: the G is on one M or in the run queue once, never both; it is resumed only with saved
 // registers; nobody touches a parker that is gone; when nothing can move any more, the G is through
@@ -27,6 +28,7 @@ byte round;
 bool g_done;
 
 bool listed;                  // the waker can find it
+bool alone;                   // there is none
 bool armed, firing;           // its timer
 
 inline ready() {
@@ -48,9 +50,9 @@ inline after_park() {
      :: atomic { state != poked -> skip }
      fi;
      if
-     :: state == notified -> skip
+     :: alone || state == notified -> skip
      :: atomic { state != notified && listed -> listed = false }   // under the list's lock
-     :: atomic { state != notified && !listed -> stays = true }    // the waker has it: (3)
+     :: atomic { state != notified && !listed && !alone -> stays = true }    // the waker has it: (3)
      fi
   fi
 }
@@ -88,7 +90,7 @@ proctype machine() {
            round++;
            atomic { state = running; alive = true };
            armed = true;
-           listed = true
+           if :: alone = true :: alone = false; listed = true fi
         fi
      fi;
      // park(): nothing to wait for, or leave.
@@ -154,21 +156,27 @@ active proctype timers() {
   :: atomic { armed -> armed = false; firing = true };
 #ifdef BUG_POKE_STORES
      was = state;
-     if :: was == sleeping -> state = running :: else -> skip fi;
+     if
+     :: was == sleeping -> state = running
+     :: was == running -> state = poked
+     :: else -> skip
+     fi;
 #else
-     atomic {
-       assert(alive);
-       was = state;
-       if :: was == sleeping -> state = running :: else -> skip fi
-     };
+     // poke_state(): each exchange is a step, and what it has seen decides on the next.
+     was = sleeping;
+     do
+     :: atomic { state == was && was == sleeping -> assert(alive); state = running }; break
+     :: atomic { state == was && was == running -> assert(alive); state = poked }; break
+#ifdef BUG_POKE_ONCE
+     :: atomic { state != was -> if :: was == running -> was = notified :: else -> was = state fi };
+#else
+     :: atomic { state != was -> was = state };
+#endif
+        if :: was == notified || was == poked -> break :: else -> skip fi
+     od;
 #endif
      if
      :: was == sleeping -> ready()
-     :: was == running ->       // on its way to sleep, or up already
-        atomic {
-          assert(alive);
-          if :: state == running -> state = poked :: else -> skip fi
-        }
      :: else -> skip
      fi;
      firing = false
