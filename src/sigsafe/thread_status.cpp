@@ -48,7 +48,7 @@ void parse_thread_status(std::string_view text, thread_status& out) noexcept {
   std::size_t begin = 0;
   for (std::size_t at = 0; at < text.size(); ++at) {
     if (text[at] != '\n') continue;
-    take_line(text.substr(begin, at - begin), out);
+    take_line({text.data() + begin, at - begin}, out);
     begin = at + 1;
   }
 }
