@@ -95,7 +95,7 @@ struct stop_outcome {
   std::vector<std::string> failed_hooks{};  ///< "name: what it threw", or "name: still runs"
   std::vector<std::string> still_running{};
   std::chrono::nanoseconds took{0};  ///< from the first signal on
-  int successor = 0;                 ///< the process that took over, if that began it
+  int successor = 0;                 ///< as graceful::successor()
   /// As a shell would show it: 128 + signal, or 1 after a failure or begin_stop() past its
   /// deadline, or 0.
   int shell_code() const noexcept { return signo != 0 ? 128 + signo : forced || !failure.empty(); }
@@ -223,7 +223,8 @@ class graceful {
   /// For load balancers: ready, and serving.
   bool is_ready() const noexcept;
   stop_phase phase() const noexcept;
-  /// The process that has taken over (<sigrun/upgrade.hpp>); 0: there is none.
+  /// The process that serves from here on (<sigrun/upgrade.hpp>): the one that has taken over, or
+  /// the predecessor, when this one failed as it took charge. 0: there is none.
   int successor() const noexcept;
   /// Ends when the phase `refuse` begins, with a canceled_by_signal as its cause if there was one.
   const context& stopping() const noexcept;

@@ -148,7 +148,7 @@ class upgrader {
               std::function<void(net::unix_listener)> serve,
               const net::unix_listen_options& options = {});
   /// What only the process in charge may do: f() at once, or in life.ready(), in the order of
-  /// registration, which is that of listen() too. When it throws there, the upgrade is rolled back.
+  /// registration, before any listener is served. When it throws there, the upgrade is rolled back.
   void when_in_charge(std::string name, std::function<void()> f);
 
   /// Asks for an upgrade, and waits for an attempt that has begun after this call. Must not be

@@ -121,12 +121,12 @@ void upgrade_core::leaving() {
   const std::lock_guard hold(lock_);
   copies_ = false;
   for (passed& one : ours_) {
-    if (one.fd >= 0) sys::close(std::exchange(one.fd, -1));  // (5)
+    if (one.fd >= 0) sys::close(std::exchange(one.fd, -1));  // (6)
   }
 }
 
 void upgrade_core::refuse() {
-  if (life_.successor.load() != 0) return;
+  if (life_.successor.load() != 0 || !in_charge_.load()) return;  // the paths are somebody else's
   const std::lock_guard hold(lock_);
   for (const passed& one : ours_) {
     if (!one.path.empty()) sys::call(SYS_unlinkat, AT_FDCWD, one.path.c_str(), 0);

@@ -172,7 +172,7 @@ void upgrade_core::keep_and_serve(passed what, Listener listener,
     }
   }
   const auto kept = std::make_shared<Listener>(std::move(listener));
-  when_in_charge(name, [kept, serve = std::move(serve)] { serve(std::move(*kept)); });
+  run_or_wait({name, [kept, serve = std::move(serve)] { serve(std::move(*kept)); }, true});
 }
 
 net::endpoint upgrade_core::listen(std::string name, const net::endpoint& at,
@@ -242,14 +242,18 @@ void upgrade_core::when_in_charge(std::string name, std::function<void()> f) {
   if (!f) {
     throw std::invalid_argument("sigrun::upgrader::when_in_charge: \"" + name + "\" is empty");
   }
+  run_or_wait({std::move(name), std::move(f), false});
+}
+
+void upgrade_core::run_or_wait(waiting what) {
   {
     const std::lock_guard hold(lock_);
     if (!in_charge_.load()) {
-      waiting_.push_back({std::move(name), std::move(f)});
+      waiting_.push_back(std::move(what));
       return;
     }
   }
-  f();
+  what.run();
 }
 
 // ------------------------------------------------------------------------------- taking charge
@@ -263,7 +267,10 @@ charge upgrade_core::take_charge() {
       run_waiting();
     } catch (...) {
       result.failure = what_of_current_exception();
-      before_.send({.word = upgrade_word::failed, .text = result.failure});
+      life_.successor.store(predecessor_.load());  // (5), before it can have this one stopped
+      if (!before_.send({.word = upgrade_word::failed, .text = result.failure})) {
+        life_.successor.store(0);
+      }
       return result;
     }
     result.announced = before_.send({.word = upgrade_word::serving});
@@ -330,7 +337,8 @@ void upgrade_core::run_waiting() {
     in_charge_.store(true);
     all = std::exchange(waiting_, {});
   }
-  for (waiting& one : all) {
+  std::stable_partition(all.begin(), all.end(), [](const waiting& one) { return !one.serves; });
+  for (waiting& one : all) {  // (5)
     try {
       one.run();
     } catch (...) {
@@ -363,6 +371,7 @@ void upgrade_core::hear_predecessor() {
     if (message.word == upgrade_word::leaving && message.number != 0) {
       request("predecessor", message.number);
     } else if (message.word == upgrade_word::back) {
+      life_.successor.store(predecessor_.load());  // (5); a SIGTERM of it comes too
       log_.write("upgrade: too late, the predecessor goes on: " + message.text);
     }
   }

@@ -27,7 +27,10 @@
 //      processes, two of which serve.
 //  (4) A request is answered by an attempt that began after it; what comes during one that succeeds
 //      is passed on, by `leaving`. Numbers as in reload_core.hpp: ended_ <= begun_ <= asked_.
-//  (5) The copies of the listeners are closed when the end of the service begins, so that its
+//  (5) Listeners are served after all else that waits for the charge, so that what fails there has
+//      accepted nothing. Whose new process fails later still has the predecessor: it is told as a
+//      successor is, so that what was accepted is served to its end.
+//  (6) The copies of the listeners are closed when the end of the service begins, so that its
 //      acceptors hold the last ones when they close.
 #pragma once
 
@@ -91,6 +94,7 @@ class upgrade_core : public drainable, public std::enable_shared_from_this<upgra
   struct waiting {
     std::string name;
     std::function<void()> run;
+    bool serves = false;
   };
   struct batch {
     std::uint64_t upto = 0;
@@ -100,6 +104,7 @@ class upgrade_core : public drainable, public std::enable_shared_from_this<upgra
   struct flight;
 
   void hear_hello();
+  void run_or_wait(waiting what);
   std::optional<passed> claim(const std::string& name);
   template <class Listener>
   void keep_and_serve(passed what, Listener listener, std::function<void(Listener)> serve);

@@ -17,6 +17,7 @@
 #include <sigrun/signal.hpp>
 #include <sigrun/upgrade.hpp>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -63,11 +64,13 @@ void send_words(int fd, std::uint16_t version, std::uint16_t word, const char* t
 int fail_as(const std::string& how) {
   const int fd = std::atoi(setting("SIGRUN_UPGRADE").c_str());
   constexpr std::uint16_t ready = 3;
+  constexpr char go = 4;
   constexpr std::uint16_t serving = 5;
   if (how == "exit") return 3;
   if (how == "crash") sigrun::process::die_by(SIGSEGV);
   if (how == "hang") {
     ::signal(SIGTERM, SIG_IGN);
+    say("hanging");
     wait_for_end();
   }
   if (how == "close") {
@@ -89,8 +92,10 @@ int fail_as(const std::string& how) {
   send_words(fd, 1, ready);
   if (how == "die after ready") return 4;
   char byte[2000];
-  while (::recv(fd, byte, sizeof byte, 0) > 0 && std::memcmp(byte + 6, "\4", 1) != 0) {
-  }
+  do {
+    pollfd wait{fd, POLLIN, 0};
+    ::poll(&wait, 1, -1);
+  } while (::recv(fd, byte, sizeof byte, 0) > 0 && byte[6] != go);
   if (how == "die after go") return 5;
   wait_for_end();
   return 6;
@@ -101,11 +106,13 @@ std::string record_text(const sigrun::upgrade_record& record) {
          "|" + record.what + "|" + std::to_string(record.requests) + "\n";
 }
 
-std::string stats_text(const sigrun::upgrade_stats& s) {
+std::string stats_text(const sigrun::upgrader& upgrade) {
+  const sigrun::upgrade_stats s = upgrade.stats();
   return "requests " + std::to_string(s.requests) + " late " + std::to_string(s.too_late) +
          " attempts " + std::to_string(s.attempts) + " upgraded " + std::to_string(s.upgraded) +
          " rolled_back " + std::to_string(s.rolled_back) + " passed_on " +
-         std::to_string(s.passed_on) + "\n";
+         std::to_string(s.passed_on) + " pid " + std::to_string(::getpid()) + " predecessor " +
+         std::to_string(upgrade.predecessor()) + "\n";
 }
 
 // What a child of ours has: its files and what is in its environment about upgrades.
@@ -155,7 +162,7 @@ void run_probe(sigrun::graceful& life) {
     p.text("held by " + std::to_string(::getpid()));
   });
   routes.get("/upgrade", [&](auto&, auto& p) { p.text(record_text(upgrade.upgrade())); });
-  routes.get("/stats", [&](auto&, auto& p) { p.text(stats_text(upgrade.stats())); });
+  routes.get("/stats", [&](auto&, auto& p) { p.text(stats_text(upgrade)); });
   routes.get("/child", [](auto&, auto& p) { p.text(look_into_a_child()); });
   routes.get("/number", [&](auto&, auto& p) { p.text(std::to_string(config->load()->number)); });
   routes.get("/readyz", sigrun::http::readiness(life));

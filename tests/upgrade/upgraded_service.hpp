@@ -21,6 +21,8 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -63,7 +65,7 @@ class upgraded_service {
   ~upgraded_service() {
     for (const int pid : pids_) ::kill(pid, SIGKILL);
     first_.wait();
-    for (std::size_t i = 1; i < pids_.size(); ++i) end_of(pids_[i]);
+    kill_orphans();
     reader_.join();
   }
   upgraded_service(const upgraded_service&) = delete;
@@ -104,6 +106,7 @@ class upgraded_service {
       status = how->signal != 0 ? how->signal : how->code << 8;
     } else {
       const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+      if (fd < 0) return -1;
       pollfd end{fd, POLLIN, 0};
       const int ready = ::poll(&end, 1, 40'000);
       ::close(fd);
@@ -111,6 +114,20 @@ class upgraded_service {
     }
     ended_.emplace_back(pid, status);
     return status;
+  }
+
+  /// Children of this process that it has not made: what predecessors have left behind.
+  static std::vector<int> orphans() {
+    std::vector<int> found;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+      std::ifstream children(thread.path() / "children");
+      for (int pid; children >> pid;) found.push_back(pid);
+    }
+    return found;
+  }
+  /// Until another one answers, which the old one may still do for a moment.
+  void await_answer_of(int pid) const {
+    while (get("/pid") != std::to_string(pid)) yield();
   }
 
   net::endpoint http() const { return at(now_.http); }
@@ -133,6 +150,14 @@ class upgraded_service {
   }
 
  private:
+  static void kill_orphans() {
+    for (std::vector<int> all = orphans(); !all.empty(); all = orphans()) {
+      for (const int pid : all) {
+        ::kill(pid, SIGKILL);
+        ::waitpid(pid, nullptr, 0);
+      }
+    }
+  }
   serving next() {
     serving one;
     for (std::string text = line(); !text.empty(); text = line()) {
