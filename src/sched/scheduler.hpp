@@ -97,8 +97,14 @@ struct scheduler {
   int ready_ps() const noexcept { return idle_count.load(); }
 };
 
-extern constinit scheduler scheduler_instance;
-inline scheduler& the_scheduler() noexcept { return scheduler_instance; }
+/// Never destroyed: Ms go on while the process ends, also beside and after static destructors.
+union scheduler_for_ever {
+  scheduler value;
+  constexpr scheduler_for_ever() : value{} {}
+  ~scheduler_for_ever() {}
+};
+extern constinit scheduler_for_ever scheduler_instance;
+inline scheduler& the_scheduler() noexcept { return scheduler_instance.value; }
 
 // ---------------------------------------------------------------------------------- section.cpp
 

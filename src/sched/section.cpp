@@ -5,7 +5,7 @@
 
 namespace sigrun::sched {
 
-constinit scheduler scheduler_instance;
+constinit scheduler_for_ever scheduler_instance;
 
 machine* enter_slowly(machine* m) noexcept {
   scheduler& s = the_scheduler();
