@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "process/reaper.hpp"
 
+#include "process/ours.hpp"
 #include "sys/file.hpp"
 #include "sys/signal.hpp"
 
@@ -114,6 +115,7 @@ long wait_for_end(int pid, int pidfd, int options, exit_status* status) noexcept
     break;
   }
   if (info.si_pid == 0) return -EAGAIN;
+  note_reaped(pid);
   if (status != nullptr) {
     *status = {};
     (info.si_code == CLD_EXITED ? status->code : status->signal) = info.si_status;

@@ -15,6 +15,7 @@
 //  (2) The child calls nothing but the kernel, through sigrun_syscall6 and functions of sigsafe.
 //  (3) A child that did not get as far as its program is reaped here, through its pidfd.
 #include "process/in_child.hpp"
+#include "process/ours.hpp"
 #include "process/program.hpp"
 #include "process/reaper.hpp"
 #include "sched/sched.hpp"
@@ -231,7 +232,9 @@ child spawn(const std::vector<std::string>& arguments, const spawn_options& opti
   block.files = moves.data();
   block.file_count = moves.size();
 
+  starting ours(options.new_process_group || options.new_session);
   const started now = clone_and_exec(block);
+  if (now.pid > 0) ours.made(now.pid);
   if (now.failure != 0) {
     if (now.pid > 0) {
       wait_for_end(now.pid, now.pidfd, 0, nullptr);  // (3)
