@@ -80,6 +80,13 @@ BENCHES = (
            Row("Go recover", "peer", ("peer_go_recover",))),
           (Check("sigrun", "beyond_ns", 5), Check("sigrun", "caught_ns", 6000)),
           ("call_ns", "guarded_ns", "beyond_ns", "caught_ns", "caught_p99_ns"), rounds=5),
+    Bench("throw_site",
+          "an exception thrown and caught through 1, 10 and 25 frames, with its place noted for "
+          "crash reports and without",
+          "none: what the option costs",
+          (ours("throw_sites on", "bench_throw_site", "on"),
+           Row("throw_sites off", "floor", ("bench_throw_site", "off"))),
+          (), ("frames_1_ns", "frames_10_ns", "frames_25_ns"), rounds=5),
     Bench("mutex",
           "lock and unlock: free, and by eight goroutines at once",
           "<= 6 ns free, <= 12 ns contended on one P",

@@ -119,21 +119,28 @@ class file_symbols {
   }
 
  private:
+  // clang leaves no index of addresses (.debug_aranges), in which a file of both compilers has
+  // g++'s units alone: then all are asked, one by one.
+  Dwarf_Die* unit_of(Dwarf_Addr address, Dwarf_Addr& bias) const {
+    Dwarf_Die* unit = dwfl_module_addrdie(module_, address, &bias);
+    if (unit != nullptr && dwarf_haspc(unit, address - bias) == 1) return unit;
+    unit = nullptr;
+    do {
+      unit = dwfl_module_nextcu(module_, unit, &bias);
+    } while (unit != nullptr && dwarf_haspc(unit, address - bias) != 1);
+    return unit;
+  }
+
   std::vector<place> by_debugging_information(Dwarf_Addr address) const {
     std::vector<place> found;
     Dwarf_Addr bias = 0;
-    Dwarf_Die* unit = dwfl_module_addrdie(module_, address, &bias);
-    // clang leaves no index of addresses (.debug_aranges): its units are asked one by one.
-    while (unit == nullptr || dwarf_haspc(unit, address - bias) != 1) {
-      unit = dwfl_module_nextcu(module_, unit, &bias);
-      if (unit == nullptr) return found;
-    }
+    Dwarf_Die* const unit = unit_of(address, bias);
+    if (unit == nullptr) return found;
     place innermost;
-    if (Dwfl_Line* const line = dwfl_module_getsrc(module_, address)) {
-      if (const char* const file =
-              dwfl_lineinfo(line, nullptr, &innermost.line, nullptr, nullptr, nullptr)) {
-        innermost.file = file;
-      }
+    // Of the unit: dwfl_module_getsrc() knows no other way to it than the index.
+    if (Dwarf_Line* const line = dwarf_getsrc_die(unit, address - bias)) {
+      const char* const file = dwarf_linesrc(line, nullptr, nullptr);
+      if (file != nullptr && dwarf_lineno(line, &innermost.line) == 0) innermost.file = file;
     }
     Dwarf_Die* raw = nullptr;
     const int count = dwarf_getscopes(unit, address - bias, &raw);

@@ -33,7 +33,7 @@ struct thread_share {
 
 void end_of_thread(void* raw) noexcept {
   const std::unique_ptr<thread_share> share(static_cast<thread_share*>(raw));
-  sigsafe::fault_slot& slot = sigsafe::thread_fault_slot();
+  sigsafe::fault_slot& slot = sigsafe::current_thread_faults();
   slot.panics = false;
   slot.held = nullptr;
   sigsafe::free_signal_stack(share->signal_stack);
@@ -93,7 +93,7 @@ void arm() {
 }
 
 void prepare_to_panic(sigsafe::fault_slot& slot) {
-  if (&slot != &sigsafe::thread_fault_slot()) {
+  if (&slot != &sigsafe::current_thread_faults()) {
     if (slot.held != nullptr) return;
     auto table = std::make_unique<detail::held_table>();
     table->begin(nullptr);

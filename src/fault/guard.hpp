@@ -43,6 +43,7 @@ namespace sigrun::fault_detail {
 struct guard_frame {
   std::uint64_t stack_pointer;  // of sigrun_guarded_call, in which it returns
   guard_frame* outer;
+  sigsafe::fault_slot* slot;     // that it is linked in
   fiber::eh_globals exceptions;  // as they were
   std::uint32_t foreign;         // a foreign call was under way
   fault_way way;

@@ -98,7 +98,6 @@ void note(const siginfo_t& info, const symbol::registers& at, const ucontext_t& 
           fault& what) noexcept {
   what.signal = info.si_signo;
   what.code = info.si_code;
-  what.tid = sys::gettid();
   // A general protection fault tells no address (si_code is SI_KERNEL then).
   what.has_address = info.si_signo != SIGFPE && info.si_code != SI_KERNEL;
   what.thrown_there = false;
@@ -108,6 +107,7 @@ void note(const siginfo_t& info, const symbol::registers& at, const ucontext_t& 
   what.address = what.has_address ? reinterpret_cast<std::uintptr_t>(info.si_addr) : 0;
   what.pc = at.pc;
   const sched::machine* const m = sched::current_machine();
+  what.tid = m != nullptr && m->tid != 0 ? int{m->tid} : sys::gettid();
   what.goroutine = m != nullptr && m->current != nullptr ? std::uint64_t{m->current->id} : 0;
   note_registers(at, context, what);
 }

@@ -48,7 +48,9 @@ void check(const fault_telemetry_options& options, const std::string& endpoint) 
 }  // namespace
 
 exporter::exporter(const fault_telemetry_options& options)
-    : endpoint_(endpoint_of(options)), tries_(options.tries), file_max_(options.file_max) {
+    : endpoint_(endpoint_of(options)), timeout_(options.timeout),
+      tries_(options.tries),
+      file_max_(options.file_max) {
   check(options, endpoint_);
   if (!endpoint_.empty()) {
     static_cast<void>(http::url::parse(endpoint_));
@@ -56,7 +58,7 @@ exporter::exporter(const fault_telemetry_options& options)
     request_.url = endpoint_;
     request_.headers.set("Content-Type", "application/json");
     for (const auto& [name, value] : options.headers) request_.headers.set(name, value);
-    client_.emplace(http::client_options{.timeout = options.timeout});
+    client_.emplace(http::client_options{.timeout = timeout_});
   }
   if (options.file.empty()) return;
   const long fd = sys::call(SYS_openat, AT_FDCWD, options.file.c_str(),
@@ -95,9 +97,18 @@ bool exporter::append(const std::string& document) {
   return sys::write(fd_, line) == static_cast<long>(line.size());
 }
 
-bool exporter::send(const std::string& document,
+// A client keeps its timeout for good, so there is another. Connections that the old one kept are
+// closed with it: this happens at the end, once for each document that is left.
+void exporter::shorten_to(std::chrono::milliseconds time_max) {
+  if (time_max >= timeout_) return;
+  timeout_ = time_max;
+  client_.emplace(http::client_options{.timeout = timeout_});
+}
+
+bool exporter::send(const std::string& document, std::chrono::milliseconds time_max,
                     const std::function<bool(std::chrono::milliseconds)>& pause) {
   if (client_) {
+    shorten_to(time_max);
     for (int tried = 1;; ++tried) {
       const answer got = post(document);
       if (got == answer::taken) break;

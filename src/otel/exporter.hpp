@@ -22,18 +22,20 @@ class exporter {
   exporter& operator=(const exporter&) = delete;
 
   /// True: everybody who was to have it has it. `pause` waits before another try, and says whether
-  /// there is to be one.
-  bool send(const std::string& document,
+  /// there is to be one. A try takes at most `time_max`, and options.timeout.
+  bool send(const std::string& document, std::chrono::milliseconds time_max,
             const std::function<bool(std::chrono::milliseconds)>& pause);
 
  private:
   enum class answer { taken, refused, again };
   answer post(const std::string& document);
   bool append(const std::string& document);
+  void shorten_to(std::chrono::milliseconds time_max);
 
   std::string endpoint_;
   http::client_request request_;
   std::optional<http::client> client_;
+  std::chrono::milliseconds timeout_;  // that client_ has
   int tries_;
   int fd_ = -1;
   std::uint64_t file_max_;

@@ -124,11 +124,13 @@ bool fault_telemetry::impl::pause(std::chrono::milliseconds time) {
 }
 
 bool fault_telemetry::impl::send(const std::string& document) {
+  std::chrono::milliseconds left = options.timeout;
   {
     const std::lock_guard hold(lock);
-    if (ending && clock::now() >= end_by) return false;
+    if (ending) left = std::chrono::duration_cast<std::chrono::milliseconds>(end_by - clock::now());
   }
-  return to.send(document, [this](std::chrono::milliseconds time) { return pause(time); });
+  if (left.count() < 1) return false;
+  return to.send(document, left, [this](std::chrono::milliseconds time) { return pause(time); });
 }
 
 void fault_telemetry::impl::export_report(const std::string& path) {

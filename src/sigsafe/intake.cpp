@@ -6,11 +6,8 @@
 #include "sys/futex.hpp"
 
 namespace sigrun::sigsafe {
-namespace {
 
-constinit intake instance;
-
-}  // namespace
+constinit intake the_only_intake;
 
 bool keeps_fault(int signo) noexcept {
   const intake& in = the_intake();
@@ -18,13 +15,11 @@ bool keeps_fault(int signo) noexcept {
          (recoverable_faults.has(signo) && in.recover.load() != nullptr);
 }
 
-intake& the_intake() noexcept { return instance; }
-
 long send_control(int tid) noexcept {
   siginfo_t info{};
   info.si_signo = control_signal;
   info.si_code = control_code;
-  return sys::rt_tgsigqueueinfo(instance.pid, tid, control_signal, &info);
+  return sys::rt_tgsigqueueinfo(the_only_intake.pid, tid, control_signal, &info);
 }
 
 bool is_control(const siginfo_t& info) noexcept {
@@ -34,12 +29,12 @@ bool is_control(const siginfo_t& info) noexcept {
   // kernel had no room for arrives as if sent by nobody.
   return info.si_code == control_code ||
          ((info.si_code == SI_TIMER || info.si_code == SI_QUEUE) &&
-          info.si_value.sival_ptr == &instance) ||
+          info.si_value.sival_ptr == &the_only_intake) ||
          (info.si_code == SI_USER && info.si_pid == 0 && info.si_uid == 0);
 }
 
 void nudge() noexcept {
-  const std::uint64_t before = instance.consumer.exchange(consumer_word(news, 0));
+  const std::uint64_t before = the_only_intake.consumer.exchange(consumer_word(news, 0));
   switch (static_cast<consumer_state>(before & 0xffffffffU)) {
     case awake:
     case news:
@@ -48,22 +43,22 @@ void nudge() noexcept {
       // When this is a handler on the sleeper itself, its futex_wait sees the changed word.
       const thread_block* self = current_thread();
       if (self != nullptr && self->tid == static_cast<int>(before >> 32)) return;
-      sys::futex_wake(instance.consumer, 1);
+      sys::futex_wake(the_only_intake.consumer, 1);
       return;
     }
     case asleep_wait:
       send_control(static_cast<int>(before >> 32));
       return;
     case at_large:
-      if (const auto find_idle = instance.find_idle.load()) find_idle();
+      if (const auto find_idle = the_only_intake.find_idle.load()) find_idle();
       return;
   }
 }
 
 bool enqueue(const signal_event& event, std::uint32_t& used) noexcept {
-  if (!instance.queue.push(event, used)) return false;
-  std::uint64_t high = instance.count.queue_high_water.load(std::memory_order_relaxed);
-  while (used > high && !instance.count.queue_high_water.compare_exchange_weak(high, used)) {
+  if (!the_only_intake.queue.push(event, used)) return false;
+  std::uint64_t high = the_only_intake.count.queue_high_water.load(std::memory_order_relaxed);
+  while (used > high && !the_only_intake.count.queue_high_water.compare_exchange_weak(high, used)) {
   }
   return true;
 }
@@ -72,8 +67,8 @@ bool sigsend(const signal_event& event, bool merge) noexcept {
   std::uint32_t used = 0;
   if (!enqueue(event, used)) {
     if (!merge) return false;
-    if (instance.queue.merge(event)) {
-      instance.count.merged.fetch_add(1, std::memory_order_relaxed);
+    if (the_only_intake.queue.merge(event)) {
+      the_only_intake.count.merged.fetch_add(1, std::memory_order_relaxed);
     }
   }
   nudge();
@@ -95,13 +90,13 @@ void put_back(mask_request& request) noexcept {
 }
 
 mask_request* claim_slot() noexcept {
-  for (mask_request& request : instance.requests) {
+  for (mask_request& request : the_only_intake.requests) {
     if (claim(request, mask_request::vacant)) return &request;
   }
   // A thread that ended before its control signal came left its slot behind.
-  for (mask_request& request : instance.requests) {
+  for (mask_request& request : the_only_intake.requests) {
     if (!claim(request, mask_request::requested)) continue;
-    if (sys::failed(sys::tgkill(instance.pid, request.tid.load(), 0))) return &request;
+    if (sys::failed(sys::tgkill(the_only_intake.pid, request.tid.load(), 0))) return &request;
     put_back(request);
   }
   return nullptr;
@@ -142,26 +137,28 @@ bool hold_back_on(int tid, signal_set signals, const signal_event* spilled) noex
   request->open.store(0);
   request->close.store(0);
   request->lift.store(bits);
-  instance.ever_held.fetch_or(bits);
-  instance.held_back_count.fetch_add(1);
+  the_only_intake.ever_held.fetch_or(bits);
+  the_only_intake.held_back_count.fetch_add(1);
   if (spilled != nullptr) {
     request->event = *spilled;
     request->spilled.store(true);
-    instance.spilled_count.fetch_add(1);
+    the_only_intake.spilled_count.fetch_add(1);
   }
   request->phase.store(mask_request::held_back);
   return true;
 }
 
 namespace {
-std::int64_t taken_ns(unsigned index) noexcept { return instance.requests[index].event.at.taken; }
+std::int64_t taken_ns(unsigned index) noexcept {
+  return the_only_intake.requests[index].event.at.taken;
+}
 }  // namespace
 
 unsigned list_spilled(request_list& list) noexcept {
   unsigned n = 0;
-  if (instance.spilled_count.load() == 0) return n;
+  if (the_only_intake.spilled_count.load() == 0) return n;
   for (unsigned i = 0; i < mask_requests_max; ++i) {
-    const mask_request& request = instance.requests[i];
+    const mask_request& request = the_only_intake.requests[i];
     if (request.phase.load() != mask_request::held_back || !request.spilled.load()) continue;
     unsigned at = n++;
     for (; at != 0 && taken_ns(list[at - 1]) > taken_ns(i); --at) list[at] = list[at - 1];
@@ -171,10 +168,10 @@ unsigned list_spilled(request_list& list) noexcept {
 }
 
 signal_event take_spilled(std::uint8_t index) noexcept {
-  mask_request& request = instance.requests[index];
+  mask_request& request = the_only_intake.requests[index];
   const signal_event event = request.event;
   request.spilled.store(false);
-  instance.spilled_count.fetch_sub(1);
+  the_only_intake.spilled_count.fetch_sub(1);
   return event;
 }
 
@@ -185,12 +182,12 @@ signal_set kept_blocked(const thread_block& self) noexcept {
 }
 
 void release_held_back(const thread_block& self) noexcept {
-  if (instance.held_back_count.load() == 0) return;
-  for (mask_request& request : instance.requests) {
+  if (the_only_intake.held_back_count.load() == 0) return;
+  for (mask_request& request : the_only_intake.requests) {
     if (request.phase.load() != mask_request::held_back || request.spilled.load()) continue;
     // Nobody else moves it from there.
     request.phase.store(mask_request::filling);
-    instance.held_back_count.fetch_sub(1);
+    the_only_intake.held_back_count.fetch_sub(1);
     const int tid = request.tid.load();
     if (tid == self.tid) {
       sys::unblock(signal_set{request.lift.load()} - kept_blocked(self));
@@ -206,7 +203,7 @@ void release_held_back(const thread_block& self) noexcept {
 }
 
 bool has_request(int tid) noexcept {
-  for (const mask_request& request : instance.requests) {
+  for (const mask_request& request : the_only_intake.requests) {
     if (request.phase.load() != mask_request::vacant && request.tid.load() == tid) return true;
   }
   return false;
@@ -215,7 +212,7 @@ bool has_request(int tid) noexcept {
 signal_set held_here(const thread_block* self) noexcept {
   const int tid = self != nullptr ? self->tid.load() : sys::gettid();
   signal_set held{self != nullptr ? self->lifted.load() : 0};
-  for (const mask_request& request : instance.requests) {
+  for (const mask_request& request : the_only_intake.requests) {
     if (request.phase.load() == mask_request::vacant || request.tid.load() != tid) continue;
     held |= signal_set{request.lift.load()};
   }
@@ -223,7 +220,7 @@ signal_set held_here(const thread_block* self) noexcept {
 }
 
 void apply_mask_requests(thread_block& self) noexcept {
-  for (mask_request& request : instance.requests) {
+  for (mask_request& request : the_only_intake.requests) {
     if (!claim_request(request, self.tid)) continue;
     const signal_set open{request.open.load()};
     const signal_set blocked = sys::current_mask() - held_here(&self);

@@ -132,7 +132,8 @@ struct intake {
   std::atomic<void (*)() noexcept> find_idle{nullptr};
 };
 
-SIGRUN_SIGNAL_SAFE intake& the_intake() noexcept;
+[[gnu::visibility("hidden")]] extern constinit intake the_only_intake;
+SIGRUN_SIGNAL_SAFE inline intake& the_intake() noexcept { return the_only_intake; }
 
 /// The faults that can be recovered from.
 inline constexpr auto recoverable_faults = signal_set::of(SIGSEGV, SIGBUS, SIGFPE);

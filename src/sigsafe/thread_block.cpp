@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sigsafe/thread_block.hpp"
 
-// Read by name in current_machine().
+// Read by name in current_machine() and current_thread_faults().
 extern "C" {
 [[gnu::visibility("hidden"), gnu::used]] constinit thread_local void* sigrun_machine_here = nullptr;
+[[gnu::visibility("hidden"),
+  gnu::used]] constinit thread_local sigrun::sigsafe::thread_faults sigrun_faults_here{};
 }
 
 namespace sigrun::sigsafe {
@@ -12,7 +14,6 @@ namespace {
 // Initial-exec (a flag of this target), so that no handler ever enters the dynamic linker.
 constinit thread_local thread_block* here = nullptr;
 constinit thread_local chain_call under_way{};
-constinit thread_local fault_slot faults{};
 
 }  // namespace
 
@@ -22,6 +23,5 @@ constinit thread_local fault_slot faults{};
   sigrun_machine_here = machine;
 }
 [[gnu::noinline]] chain_call& current_chain_call() noexcept { return under_way; }
-[[gnu::noinline]] fault_slot& thread_fault_slot() noexcept { return faults; }
 
 }  // namespace sigrun::sigsafe

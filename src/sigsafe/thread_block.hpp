@@ -83,8 +83,32 @@ struct fault_slot {
   bool panics = false;           // set_panic_on_fault
   bool faulted = false;          // a fault was thrown in it
 };
-/// The calling thread's. Never inlined, as current_thread().
-SIGRUN_SIGNAL_SAFE fault_slot& thread_fault_slot() noexcept;
+
+/// The one of a thread, and what is looked up once for it.
+struct thread_faults : fault_slot {
+  void* exceptions = nullptr;  // fiber::eh_globals
+};
+/// The calling thread's. Found anew by each call, in two instructions, as current_machine().
+[[gnu::always_inline]] SIGRUN_SIGNAL_SAFE inline thread_faults& current_thread_faults() noexcept {
+  thread_faults* found;
+#if defined(__x86_64__)
+  asm volatile(
+      "movq sigrun_faults_here@gottpoff(%%rip), %0\n\t"
+      "addq %%fs:0, %0"
+      : "=r"(found)
+      :
+      : "cc");
+#else
+  void* offset;
+  asm volatile(
+      "mrs %0, tpidr_el0\n\t"
+      "adrp %1, :gottprel:sigrun_faults_here\n\t"
+      "ldr %1, [%1, :gottprel_lo12:sigrun_faults_here]\n\t"
+      "add %0, %0, %1"
+      : "=&r"(found), "=&r"(offset));
+#endif
+  return *found;
+}
 
 /// The call of a foreign handler that is under way on this thread: its siginfo, and the frame of
 /// the function that made it.

@@ -216,11 +216,15 @@ class machine {
  private:
   static constexpr unsigned depth_max = 4;
 
+  // Nothing of it is set before remember() does.
   struct saved {
     unsigned cfa_register;
     std::int64_t cfa_offset;
     std::uint64_t cfa_expression;
-    register_rule registers[register_count];
+    union {
+      register_rule registers[register_count];
+    };
+    saved() noexcept {}  // NOLINT: see above
   };
 
   void set(std::uint64_t number, rule how, std::int64_t value) noexcept {

@@ -206,15 +206,19 @@ registers registers_here() noexcept {
 
 bool step(registers& at, memory& from, seen_frame& seen) noexcept {
   seen = {};
-  if (leave_signal_frame(at, from)) {
+  const std::uint64_t pc = at.exact ? at.pc : at.pc - 1;
+  module_view image;
+  frame_rules rules;
+  const bool known = find_module(pc, image);
+  const bool ruled = known && find_rules(image, pc, rules);
+  // A way back from a handler has no rules (the vDSO's, a program's own), or such as are marked
+  // (the C library's, ours). Of other code its bytes are not asked for.
+  if ((!ruled || rules.signal_frame) && leave_signal_frame(at, from)) {
     seen.of_signal = true;
     return true;
   }
-  const std::uint64_t pc = at.exact ? at.pc : at.pc - 1;
-  module_view image;
-  if (!find_module(pc, image)) return leave_wild_call(at, from);
-  frame_rules rules;
-  if (!find_rules(image, pc, rules)) return leave_by_frame_pointer(at, from);
+  if (!known) return leave_wild_call(at, from);
+  if (!ruled) return leave_by_frame_pointer(at, from);
   seen = {rules.signal_frame, true, rules.function, rules.lsda, image.tables_begin,
           image.tables_end};
   return apply(rules, at, from);

@@ -97,6 +97,17 @@ void heap_is_rubbish() {
   writes_to(hidden<int*>(nullptr));
 }
 
+[[gnu::always_inline]] inline void is_inlined(int* at) {
+  *at = 43;  // zoo_test.py: the instruction
+}
+
+[[gnu::noinline]] void holds_inlined(int* at) {
+  is_inlined(at);  // zoo_test.py: the call
+  asm volatile("" ::: "memory");
+}
+
+void inlined_write() { holds_inlined(hidden<int*>(nullptr)); }
+
 void many_at_once() {
   std::atomic<int> ready{0};
   std::vector<std::thread> threads;
@@ -222,6 +233,7 @@ constexpr animal animals[] = {
     {"sends_itself", sends_itself, true},
     {"frees_twice", frees_twice, true},
     {"heap_is_rubbish", heap_is_rubbish, true},
+    {"inlined_write", inlined_write, true},
     {"many_at_once", many_at_once, false},
     {"faults_twice", faults_twice, true},
     {"in_a_foreign_call", in_a_foreign_call, true},

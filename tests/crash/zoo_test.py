@@ -154,6 +154,7 @@ CASES = {
     "sends_itself": (SEGV, USER, None, None, sender_is_known),
     "frees_twice": (ABRT, TKILL, None, "frees_twice", None),
     "heap_is_rubbish": (SEGV, 1, 0, "writes_to", None),
+    "inlined_write": (SEGV, 1, 0, "holds_inlined", None),
     "many_at_once": (SEGV, 1, 0, "writes_to", None),
     "in_a_foreign_call": (SEGV, 1, 0, "in_a_foreign_call", None),
     "with_others_waiting": (SEGV, 1, 0, "writes_to", others_are_there),
@@ -278,15 +279,25 @@ def check_levels(zoo, symbolizer):
     assert os.WEXITSTATUS(died.status) == 3 and "'loud'" in died.text, died.describe()
 
 
+def line_of(mark):
+    """The line of crash_zoo.cpp that is marked so."""
+    source = pathlib.Path(__file__).with_name("crash_zoo.cpp").read_text().splitlines()
+    return 1 + next(i for i, line in enumerate(source) if line.endswith(f"zoo_test.py: {mark}"))
+
+
 def check_symbols(zoo, symbolizer):
     """With a symbolizer there are files, lines and words; one that hangs costs no report."""
     if symbolizer == "none":
         return
     report = Died(zoo, "null_write", symbolizer, {}).reports[0]
     first = report["failed"]["frames"][0]["symbols"][0]
-    if not zoo.endswith("_clang"):  # docs/crash-reports.md, Limitations
-        assert first["file"].endswith("zoo.hpp") and first["line"] > 0, first
+    assert first["file"].endswith("zoo.hpp") and first["line"] > 0, first
     assert first["function"].endswith("writes_to"), first
+    report = Died(zoo, "inlined_write", symbolizer, {}).reports[0]
+    seen = [(each["function"].rpartition("::")[2], pathlib.Path(each["file"]).name, each["line"],
+             each["inlined"]) for each in report["failed"]["frames"][0]["symbols"]]
+    assert seen == [("is_inlined", "crash_zoo.cpp", line_of("the instruction"), True),
+                    ("holds_inlined", "crash_zoo.cpp", line_of("the call"), False)], seen
     with tempfile.TemporaryDirectory() as folder:
         silent = pathlib.Path(folder) / "silent"
         silent.write_text("#!/bin/sh\n(exec sleep 20 <&3) &\nexit 0\n")
@@ -300,7 +311,7 @@ def check_symbols(zoo, symbolizer):
 
 def check_tool(zoo, symbolizer, tool):
     """sigrun crash finds what the dying process did not know, and tells crashes apart."""
-    if "none" in (symbolizer, tool) or zoo.endswith("_clang"):
+    if "none" in (symbolizer, tool):
         return
     with tempfile.TemporaryDirectory() as folder:
         files = []

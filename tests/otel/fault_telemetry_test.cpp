@@ -313,6 +313,23 @@ TEST_F(fault_telemetry_test, what_is_left_at_the_end_is_exported) {
   EXPECT_EQ(spans, 5u);
 }
 
+// Of two documents the first is on its way when the end comes, and the second would begin just
+// before the time is up.
+TEST_F(fault_telemetry_test, the_end_takes_the_timeout_once_although_nobody_answers) {
+  net::tcp_listener silent = net::tcp_listener::listen({net::ip_address::loopback_v4(), 0});
+  constexpr auto timeout = 3s;
+  std::chrono::steady_clock::time_point begun;
+  {
+    fault_telemetry telemetry(
+        {.endpoint = "http://" + silent.local_endpoint().to_string() + "/", .timeout = timeout});
+    EXPECT_TRUE(faults_once());
+    const net::tcp_stream first = silent.accept();
+    EXPECT_TRUE(faults_once());
+    begun = std::chrono::steady_clock::now();
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, timeout * 9 / 5);
+}
+
 TEST_F(fault_telemetry_test, bad_options_are_named) {
   ::unsetenv("OTEL_EXPORTER_OTLP_ENDPOINT");
   ::unsetenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");

@@ -99,9 +99,8 @@ template <class F>
 decltype(auto) run_foreign(F&& f) {
   using result = std::invoke_result_t<F&>;
   if constexpr (std::is_void_v<result>) {
-    run_foreign_erased(
-        [](void* arg) { std::invoke(*static_cast<std::remove_reference_t<F>*>(arg)); },
-        const_cast<void*>(static_cast<const void*>(std::addressof(f))));
+    auto body = [&f] { std::invoke(f); };  // f may be a function, which no void* points to
+    run_foreign_erased([](void* arg) { (*static_cast<decltype(body)*>(arg))(); }, &body);
   } else if constexpr (std::is_reference_v<result>) {
     std::remove_reference_t<result>* out = nullptr;
     auto body = [&] { out = std::addressof(std::invoke(f)); };

@@ -216,6 +216,20 @@ TEST_F(Guarded, AFaultInAForeignCallComesBackFromIt) {
   });
 }
 
+int plain_calls = 0;
+void plain_function() { ++plain_calls; }
+int plain_result() { return 7; }
+
+TEST_F(Guarded, FunctionsAreCalledAsLambdasAre) {
+  run([] {
+    foreign_call(plain_function);
+    foreign_call(&plain_function);
+    guarded(plain_function);
+    EXPECT_EQ(foreign_call(plain_result) + guarded(plain_result), 14);
+  });
+  EXPECT_EQ(plain_calls, 3);
+}
+
 TEST_F(Guarded, AGuardInAForeignCallCatchesThere) {
   run([] {
     const fault what = foreign_call([] { return fault_of([] { load(near_null); }); });
