@@ -48,7 +48,8 @@ void check(const fault_telemetry_options& options, const std::string& endpoint) 
 }  // namespace
 
 exporter::exporter(const fault_telemetry_options& options)
-    : endpoint_(endpoint_of(options)), timeout_(options.timeout),
+    : endpoint_(endpoint_of(options)),
+      timeout_(options.timeout),
       tries_(options.tries),
       file_max_(options.file_max) {
   check(options, endpoint_);

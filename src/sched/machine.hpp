@@ -99,7 +99,8 @@ inline g* g_on(const machine* m) noexcept {
 /// the thread's.
 inline sigsafe::fault_slot& current_fault_slot() noexcept {
   machine* const m = current_machine();
-  return m != nullptr && m->current != nullptr ? m->current->faults : sigsafe::current_thread_faults();
+  return m != nullptr && m->current != nullptr ? m->current->faults
+                                               : sigsafe::current_thread_faults();
 }
 
 }  // namespace sigrun::sched

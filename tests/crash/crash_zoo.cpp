@@ -184,6 +184,27 @@ void closes_stderr() {
   null_write();
 }
 
+// Every write to it says ENOSPC.
+void stderr_has_no_room() {
+  ::dup2(::open("/dev/full", O_WRONLY | O_CLOEXEC), 2);
+  null_write();
+}
+
+// Of different kinds: one of them is reported, and is what the process dies of.
+void many_kinds_at_once() {
+  std::atomic<int> ready{0};
+  std::vector<std::thread> threads;
+  constexpr void (*kinds[])() = {null_write, divide, illegal, aborts, truncated_file, throws_late};
+  for (const auto kind : kinds) {
+    threads.emplace_back([&ready, kind] {
+      ready.fetch_add(1);
+      while (ready.load() < 6) std::this_thread::yield();
+      kind();
+    });
+  }
+  for (std::thread& each : threads) each.join();
+}
+
 // Nobody reads from the pipe that is stderr, and it is full.
 void blocks_on_stderr() {
   int ends[2];
@@ -242,6 +263,8 @@ constexpr animal animals[] = {
     {"quits", quits, true},
     {"uses_up_descriptors", uses_up_descriptors, true},
     {"closes_stderr", closes_stderr, true},
+    {"stderr_has_no_room", stderr_has_no_room, true},
+    {"many_kinds_at_once", many_kinds_at_once, false},
     {"blocks_on_stderr", blocks_on_stderr, true},
     {"has_no_disk", has_no_disk, true},
     {"has_no_address_space", has_no_address_space, true},

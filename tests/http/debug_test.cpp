@@ -54,8 +54,8 @@ TEST_F(http_debug_test, other_forms_are_refused_by_name) {
 
 TEST_F(http_debug_test, only_who_sits_here_and_means_it_is_shown_one) {
   serve();
-  for (const char* const host : {"localhost", "LocalHost:80", "127.0.0.1", "127.8.0.1:1", "[::1]",
-                                 "[::1]:80"}) {
+  for (const char* const host :
+       {"localhost", "LocalHost:80", "127.0.0.1", "127.8.0.1:1", "[::1]", "[::1]:80"}) {
     EXPECT_EQ(dump(host).status, 200) << host;
   }
   for (const char* const host : {"elsewhere.example", "localhost.example:80", "192.0.2.1",

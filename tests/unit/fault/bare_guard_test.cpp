@@ -89,7 +89,7 @@ TEST(BareGuard, ItsCallerHasItsRegistersAfterwards) {
     whole[i] = i + 1;
     asm volatile("" : "+r"(whole[i]));
   }
-  for (int i = 0; i < 8; ++i) broken[i] = whole[i % 10] * 0.5;
+  for (int i = 0; i < 8; ++i) broken[i] = static_cast<double>(whole[i]) * 0.5;
   const std::uint64_t a = whole[0], b = whole[1], c = whole[2], d = whole[3], e = whole[4];
   const double f = broken[5], g = broken[6], h = broken[7];
   EXPECT_EQ(caught([] { ruins_registers(); }).signal, SIGSEGV);
