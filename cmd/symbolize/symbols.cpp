@@ -142,8 +142,13 @@ class file_symbols {
       const char* const file = dwarf_linesrc(line, nullptr, nullptr);
       if (file != nullptr && dwarf_lineno(line, &innermost.line) == 0) innermost.file = file;
     }
+    // dwarf_getscopes() goes on from an inlined call to where its function was written. What holds
+    // the call's code is found from the innermost one outwards.
+    Dwarf_Die* innermost_first = nullptr;
+    int count = dwarf_getscopes(unit, address - bias, &innermost_first);
+    const std::unique_ptr<Dwarf_Die, decltype(&std::free)> written(innermost_first, &std::free);
     Dwarf_Die* raw = nullptr;
-    const int count = dwarf_getscopes(unit, address - bias, &raw);
+    if (count > 0) count = dwarf_getscopes_die(innermost_first, &raw);
     const std::unique_ptr<Dwarf_Die, decltype(&std::free)> scopes(raw, &std::free);
     place next = innermost;
     for (int i = 0; i < count; ++i) {
