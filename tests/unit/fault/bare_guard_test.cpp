@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What guards catch, by nothing but the fault module and the scheduler below it: tests/arm64/run
-// has these under qemu too, so they keep to what is there.
+// What guards catch, by nothing but the fault module and the scheduler below it, in both
+// processors' assembly.
 #include "faulty.hpp"
 
 #include <sigrun/fault.hpp>
