@@ -298,6 +298,10 @@ void service::graceful_state::guard() {
     const chan_status status = control.recv_until(ends, event);
     if (status == chan_status::closed) return;
     if (status == chan_status::ok && event.signo == 0) continue;
+    if (status == chan_status::ok && outcome.successor != 0 && cause.signo == 0) {
+      cause = event;  // the first from outside, as in note_second()
+      continue;
+    }
     say(status == chan_status::ok ? "stop: a second signal while the program ends"
                                   : "stop: the program has not ended by its deadline");
     end_process_now();

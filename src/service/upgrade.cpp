@@ -119,6 +119,7 @@ void upgrade_core::stop() noexcept {
 void upgrade_core::leaving() {
   over_.cancel();
   const std::lock_guard hold(lock_);
+  changed_.notify_all();  // who waits for the predecessor
   copies_ = false;
   for (passed& one : ours_) {
     if (one.fd >= 0) sys::close(std::exchange(one.fd, -1));  // (6)

@@ -118,7 +118,8 @@ void upgrade_core::hear_hello() {
 // Takes the name, and what was passed under it.
 std::optional<upgrade_core::passed> upgrade_core::claim(const std::string& name) {
   const auto refuse = [&](const std::string& what) {
-    throw std::invalid_argument("sigrun::upgrader::listen: the name \"" + name + "\" " + what);
+    throw std::invalid_argument("sigrun::upgrader::listen: the name \"" +
+                                name.substr(0, name.find('\0')) + "\" " + what);
   };
   if (name.empty()) refuse("is empty");
   if (name.size() > name_max) refuse("is longer than 64 bytes");

@@ -116,6 +116,23 @@ TEST(UpgradeEnds, WhenTheOldOneDiesBeforeItSaysGoTheNewOneTakesCharge) {
   EXPECT_EQ(service.get("/pid"), std::to_string(next));
 }
 
+TEST(UpgradeEnds, AStopWhileItWaitsForTheOldOneToDrainIsNotHeldUp) {
+  upgraded_service service;
+  const int first = service.pid();
+  held_request held(service);
+  service.ask(first);
+  const int second = service.await_next().pid;
+  service.await_answer_of(second);
+  service.ask(second);
+  ::kill(second, SIGTERM);
+  ::kill(first, SIGUSR1);
+  EXPECT_NE(held.answer().find("held by"), std::string::npos);
+  EXPECT_EQ(service.end_of(first), 0);
+  // Whose child it is at its end is a matter of chance.
+  const int end = service.end_of(second);
+  EXPECT_TRUE(end == SIGTERM || ::kill(second, 0) != 0) << end;
+}
+
 TEST(UpgradeStorm, RequestsDuringAnAttemptAreOneMore) {
   upgraded_service service({"PROBE_AS=exit"});
   constant_load load(service.http(), service.echo(), 2, 1, 0);
@@ -276,6 +293,20 @@ TEST(UpgradeSupervisor, HearsWhoGoesOn) {
   }
   ::kill(service.pid(), SIGTERM);
   EXPECT_EQ(supervisor.next(), "STOPPING=1");
+}
+
+TEST(UpgradeSupervisor, ItsSocketsAreTakenByTheirNamesAndHandedOn) {
+  const auto listener = sigrun::net::tcp_listener::listen(upgraded_service::at(0));
+  const int port = listener.local_endpoint().port();
+  upgraded_service service({"LISTEN_FDS=1", "LISTEN_FDNAMES=http"}, {}, {{listener.fd(), 3}});
+  EXPECT_EQ(service.now().http, port);
+  for (int i = 0; i < 2; ++i) {
+    const int old = service.pid();
+    service.ask(old);
+    EXPECT_EQ(service.await_next().http, port);
+    EXPECT_EQ(service.end_of(old), 0);
+    EXPECT_EQ(service.get("/pid"), std::to_string(service.pid()));
+  }
 }
 
 TEST(UpgradeSupervisor, HearsOfARollback) {

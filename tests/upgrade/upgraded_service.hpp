@@ -39,11 +39,13 @@ struct serving {
 
 class upgraded_service {
  public:
-  explicit upgraded_service(std::vector<std::string> environment = {}, std::string program = {}) {
+  explicit upgraded_service(std::vector<std::string> environment = {}, std::string program = {},
+                            std::vector<std::pair<int, int>> files = {}) {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // successors become this process's children
     if (program.empty()) program = beside_self("upgrade_probe");
     process::start_options how;
     how.spawn.environment = std::move(environment);
+    how.spawn.files = std::move(files);
     how.pipe_out = true;
     first_ = process::start({program}, how);
     pids_.push_back(first_.pid());
