@@ -13,7 +13,13 @@
 namespace sigrun::symbol {
 namespace {
 
-struct table {
+// How often the loader has added and removed modules.
+struct loader_state {
+  unsigned long long loads = 0;
+  unsigned long long unloads = 0;
+};
+
+struct table : loader_state {
   std::size_t count = 0;
   module_view rows[modules_max];
 };
@@ -35,8 +41,16 @@ void own_path(module_view& to) noexcept {
   to.path[sys::failed(size) ? 0 : size] = '\0';
 }
 
-int add_row(dl_phdr_info* info, std::size_t, void* arg) noexcept {
+int note_state(dl_phdr_info* info, std::size_t, void* arg) noexcept {
+  auto& to = *static_cast<loader_state*>(arg);
+  to.loads = info->dlpi_adds;
+  to.unloads = info->dlpi_subs;
+  return 1;
+}
+
+int add_row(dl_phdr_info* info, std::size_t size, void* arg) noexcept {
   auto& to = *static_cast<table*>(arg);
+  note_state(info, size, static_cast<loader_state*>(&to));
   if (to.count == modules_max) return 1;
   module_view row;
   row.bias = info->dlpi_addr;
@@ -86,7 +100,10 @@ bool find_by_loader(std::uint64_t pc, module_view& out) noexcept {
   if (map == 0 || !look.covers(map, sizeof(link_map))) return true;
   out.bias = found.dlfo_link_map->l_addr;
   const char* const name = found.dlfo_link_map->l_name;
-  if (name != nullptr && look.covers(reinterpret_cast<std::uint64_t>(name), path_room)) {
+  if (name == nullptr || !look.covers(reinterpret_cast<std::uint64_t>(name), 1)) return true;
+  if (name[0] == '\0') {
+    own_path(out);
+  } else if (look.covers(reinterpret_cast<std::uint64_t>(name), path_room)) {
     copy_path(out, name);
   }
   return true;
@@ -122,8 +139,14 @@ void refresh_modules() noexcept {
                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!sys::failed(mapped)) tables = reinterpret_cast<table*>(mapped);
   }
-  if (tables != nullptr) {
-    table* const fresh = current.load() == tables ? tables + 1 : tables;
+  // A reader may still look into the table of before: it is not written while nothing has changed.
+  const table* const shown = current.load();
+  loader_state state;
+  if (shown != nullptr) dl_iterate_phdr(&note_state, &state);
+  const bool same =
+      shown != nullptr && shown->loads == state.loads && shown->unloads == state.unloads;
+  if (tables != nullptr && !same) {
+    table* const fresh = shown == tables ? tables + 1 : tables;
     fresh->count = 0;
     dl_iterate_phdr(&add_row, fresh);
     current.store(fresh, std::memory_order_release);  // pairs with find_module, module_at

@@ -215,6 +215,13 @@ TEST_F(UnwindTest, NothingIsReadFromAGuardPage) {
   munmap(pages, 2 * page_size);
 }
 
+// As a dump finds it that begins while another one refreshes; the loader has no name for it.
+TEST(ModulesTest, TheProgramHasItsPathBeforeTheFirstRefresh) {
+  module_view own;
+  ASSERT_TRUE(find_module(reinterpret_cast<std::uint64_t>(&compilers_walk), own));
+  EXPECT_EQ(own.name(), test::self_path());
+}
+
 TEST(ModulesTest, TheProgramAndItsLibrariesAreListedWithTheirBuildIds) {
   refresh_modules();
   module_view own;
