@@ -98,6 +98,7 @@ json status(parts& of) {
               {"beats",
                {{"received", beat.received},
                 {"sum", beat.sum},
+                {"overtaken", beat.overtaken},
                 {"last_pid", beat.last_pid},
                 {"way_us_max", beat.taken_ns_max / 1000},
                 {"handled_us_max", beat.handled_ns_max / 1000}}},

@@ -3,6 +3,7 @@
 
 #include "crash/words.hpp"
 #include "report/goroutines.hpp"
+#include "signal/quiet_thread.hpp"
 #include "symbol/modules.hpp"
 #include "sys/clock.hpp"
 
@@ -83,7 +84,7 @@ void write_goroutine_stacks(int fd, const dump_options& options) {
 dump_on_signal::dump_on_signal(int signo, int fd, const dump_options& options)
     : fd_(fd), options_(options), signals_(1) {
   notify(signals_, {signo}, {.full = overflow::coalesce});
-  thread_ = std::thread([this] { serve(); });
+  thread_ = signal::start_quiet_thread("sigrun-dumps", [this] { serve(); });
 }
 
 dump_on_signal::~dump_on_signal() {

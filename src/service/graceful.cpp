@@ -2,6 +2,7 @@
 #include "service/believed_ready.hpp"
 #include "service/lifecycle.hpp"
 #include "service/text.hpp"
+#include "signal/quiet_thread.hpp"
 #include "sys/clock.hpp"
 
 #include <sigrun/notify_context.hpp>
@@ -151,7 +152,10 @@ void service::graceful_state::start_conductor() {
   respectful.respect_inherited_ignore = true;
   if (!background.empty()) notify(control, background, respectful);
   if (!(wanted - background).empty()) notify(control, wanted - background);
-  conductor = std::thread([self = shared_from_this()] { self->conduct(); });
+  // Nothing the program subscribes to is taken there: it would overtake what comes in order
+  // elsewhere.
+  conductor =
+      signal::start_quiet_thread("sigrun-stop", [self = shared_from_this()] { self->conduct(); });
 }
 
 void service::graceful_state::leave_all() noexcept {

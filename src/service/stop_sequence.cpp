@@ -12,8 +12,6 @@
 #include <sigrun/signal_names.hpp>
 #include <sigrun/systemd.hpp>
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cstdio>
 
@@ -35,7 +33,6 @@ std::string who_sent(const signal_event& event) {
 }  // namespace
 
 void service::graceful_state::conduct() noexcept {
-  ::pthread_setname_np(::pthread_self(), "sigrun-stop");
   const std::optional<signal_event> first = control.recv();
   if (!first) return;
   cause = *first;

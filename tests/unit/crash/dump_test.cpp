@@ -9,6 +9,7 @@
 #include <sigrun/go.hpp>
 #include <sigrun/sync.hpp>
 
+#include "support/proc_self.hpp"
 #include "sys/file.hpp"
 
 #include <gtest/gtest.h>
@@ -237,6 +238,21 @@ TEST(DumpTest, ASignalHasItWrittenAndTheProgramGoesOn) {
   waiter.join();
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+// What the program subscribes to beside it must not come in there, past what comes in order.
+TEST(DumpTest, TheThreadThatWaitsForTheSignalTakesNoOther) {
+  const dump_on_signal dumps(SIGUSR2, STDERR_FILENO);
+  const auto of_the_dumps = [] {
+    for (const int tid : test::thread_ids(::getpid())) {
+      const auto found = test::read_task_signals(::getpid(), tid);
+      if (found && found->name == "sigrun-dumps") return found->blocked;
+    }
+    return signal_set{};
+  };
+  while (of_the_dumps().empty()) std::this_thread::yield();
+  EXPECT_TRUE(of_the_dumps().has(SIGTERM));
+  EXPECT_TRUE(of_the_dumps().has(signal_rt_min + 1));
 }
 
 // Goroutines that start, block, wake and end all the time, while dumps are taken from a thread and

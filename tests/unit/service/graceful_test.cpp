@@ -10,6 +10,7 @@
 
 #include "receiver.hpp"
 #include "support/callers.hpp"
+#include "support/proc_self.hpp"
 
 #include <gtest/gtest.h>
 
@@ -102,6 +103,22 @@ TEST_F(GracefulTest, PhasesFollowEachOtherAndHooksTheirPriority) {
   EXPECT_EQ(end.shell_code(), 0);
   EXPECT_EQ(life.phase(), stop_phase::ended);
   EXPECT_FALSE(life.is_ready());
+}
+
+// What the program subscribes to later must not come in there either, past what comes in order.
+TEST_F(GracefulTest, TheThreadThatWaitsForTheEndTakesNoSignal) {
+  graceful life(quiet());
+  const auto of_the_end = [] {
+    for (const int tid : sigrun::test::thread_ids(getpid())) {
+      const auto found = sigrun::test::read_task_signals(getpid(), tid);
+      if (found && found->name == "sigrun-stop") return found->blocked;
+    }
+    return sigrun::signal_set{};
+  };
+  yield_until([&] { return !of_the_end().empty(); });
+  EXPECT_TRUE(of_the_end().has(SIGTERM));
+  EXPECT_TRUE(of_the_end().has(sigrun::signal_rt_min + 1));
+  EXPECT_FALSE(of_the_end().has(SIGSEGV));
 }
 
 TEST_F(GracefulTest, TheLameDuckTimeServesAsBeforeButIsNotReady) {
