@@ -15,6 +15,10 @@
 // the scheduler's lock is one step. Signals are closed everywhere but on the M at large, whose
 // handler queues them in the order in which the kernel has them.
 //
+// What it does not show: what several of these do together, since only one of them happens in a
+// run; the order of signals beyond the run with two of them; that news is looked at in time (without
+// find_idle, or without the rescue, it holds as well), nor that release() needs its look.
+//
 // Checked: never two owners, nor two who wait for signals; signals are dispatched in order, by the
 // owner; nobody touches the parker of a bed that has been left; when nothing can move any more,
 // all signals have been dispatched and received, both goroutines have run, and somebody waits for
