@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <chrono>
+#include <exception>
 #include <map>
 #include <memory>
 #include <optional>
@@ -148,6 +150,18 @@ class wire {
   net::tcp_stream stream_;
   std::string rest_;
 };
+
+/// A handler's: reads what has been asked of it, and says so when the server ends that.
+inline void read_until_cut_off(request& q, std::atomic<bool>& saw_the_end) {
+  char room[10];
+  try {
+    while (q.read(room) != 0) {
+    }
+  } catch (const std::exception&) {
+    saw_the_end = true;
+    throw;
+  }
+}
 
 class http_test : public ::testing::Test {
  protected:
