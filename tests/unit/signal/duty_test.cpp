@@ -3,6 +3,7 @@
 // The duty by itself, with a dispatcher and a queue of the test's own: what a storm of signals does
 // by chance happens here at every step.
 #include "signal/duty.hpp"
+#include "unit/signal/forked_body.hpp"
 
 #include <gtest/gtest.h>
 
@@ -27,24 +28,18 @@ struct endless final : dispatcher {
   int dispatched = 0;
 };
 
-// In a child, because the intake is the process's.
 template <class F>
-int in_a_child(F body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(45);  // a dead man's switch
+int with_an_empty_queue(F body) {
+  return test::in_a_child([&body] {
     static std::vector<sigsafe::queue_slot> slots(capacity);
     sigsafe::the_intake().queue.init(slots.data(), capacity);
     sigsafe::the_intake().consumer.store(sigsafe::consumer_word(sigsafe::awake, 0));
-    _exit(body());
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return body();
+  });
 }
 
 TEST(duty_test, a_sender_that_never_pauses_keeps_nobody_from_leaving) {
-  EXPECT_EQ(in_a_child([] {
+  EXPECT_EQ(with_an_empty_queue([] {
               endless to;
               duty tested(to);
               sigsafe::thread_block self;

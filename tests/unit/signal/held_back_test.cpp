@@ -6,6 +6,7 @@
 #include "sigsafe/intake.hpp"
 #include "sigsafe/original.hpp"
 #include "sys/signal.hpp"
+#include "unit/signal/forked_body.hpp"
 
 #include <sigrun/signal.hpp>
 
@@ -26,6 +27,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using sigsafe::the_intake;
+using test::in_a_child;
 
 constexpr std::uint32_t capacity = 64;
 constexpr int real_time = signal_rt_min + 1;
@@ -93,31 +95,6 @@ void queue_here(int signo, std::uint64_t value) {
   info.si_value.sival_ptr = reinterpret_cast<void*>(value);
   sys::rt_tgsigqueueinfo(getpid(), gettid(), signo, &info);
 }
-
-template <class F>
-int in_a_child(F body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(45);  // a dead man's switch
-    _exit(body());
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SIGRUN_HELD_BACK_TSAN 1
-#endif
-#endif
-
-#define REQUIRE(condition)       \
-  do {                           \
-    if (!(condition)) {          \
-      return __LINE__ % 250 + 1; \
-    }                            \
-  } while (false)
 
 TEST(held_back, a_signal_that_finds_the_queue_full_keeps_its_place) {
   EXPECT_EQ(in_a_child([] {
@@ -199,9 +176,7 @@ std::atomic<bool> in_stranger{false};
 // The queue is emptied by another thread, so that a control signal lifts the block; it comes while
 // a handler of the program's runs, which the kernel returns from with the mask of before.
 TEST(held_back, a_block_that_a_strangers_handler_brings_back_is_no_childs) {
-#if defined(__SANITIZE_THREAD__) || defined(SIGRUN_HELD_BACK_TSAN)
-  GTEST_SKIP() << "the sanitizer runs a handler later, in no signal frame";
-#endif
+  SKIP_UNDER_TSAN();
   EXPECT_EQ(in_a_child([] {
               held_process process;
               held_process::fill(capacity / 4 * 3);

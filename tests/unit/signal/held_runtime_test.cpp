@@ -6,6 +6,7 @@
 #include "sigsafe/original.hpp"
 #include "sigsafe/thread_block.hpp"
 #include "sys/signal.hpp"
+#include "unit/signal/forked_body.hpp"
 
 #include <sigrun/signal.hpp>
 
@@ -36,38 +37,12 @@ const notify_options no_limit = [] {
   return options;
 }();
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SIGRUN_HELD_TSAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define SIGRUN_HELD_TSAN 1
-#endif
-#if defined(SIGRUN_HELD_TSAN)
-#define SKIP_UNDER_TSAN() GTEST_SKIP() << "the sanitizer runs a handler later, in no signal frame"
-#else
-#define SKIP_UNDER_TSAN() static_cast<void>(0)
-#endif
-
-#define REQUIRE(condition)       \
-  do {                           \
-    if (!(condition)) {          \
-      return __LINE__ % 250 + 1; \
-    }                            \
-  } while (false)
-
 template <class F>
-int in_a_child(F body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(45);  // a dead man's switch
+int with_a_small_queue(F body) {
+  return test::in_a_child([&body] {
     configure_signals({.isolate = isolation::shared, .queue_capacity = capacity});
-    _exit(body());
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return body();
+  });
 }
 
 // To this thread, with the values 1 to `count`: its handler queues them until the queue is full.
@@ -105,7 +80,7 @@ bool soon(F condition) {
 
 // What a handler has queued before stop() began was taken for all who subscribed then.
 TEST(stopping, one_of_several_has_what_came_before) {
-  EXPECT_EQ(in_a_child([] {
+  EXPECT_EQ(with_a_small_queue([] {
               signal_chan stays(capacity);
               notify(stays, real_time);
               signal_event event;
@@ -125,7 +100,7 @@ TEST(stopping, one_of_several_has_what_came_before) {
 
 // fork() gives the mask back that it found, which may have what was held back at that moment.
 TEST(forking, with_signals_held_back_leaves_none_blocked) {
-  EXPECT_EQ(in_a_child([] {
+  EXPECT_EQ(with_a_small_queue([] {
               signal_chan ch(capacity);
               notify(ch, {real_time}, no_limit);
               for (int round = 0; round < 30; ++round) {
@@ -144,7 +119,7 @@ TEST(forking, with_signals_held_back_leaves_none_blocked) {
 
 TEST(original_mask, has_nothing_held_back_in_it) {
   SKIP_UNDER_TSAN();
-  EXPECT_EQ(in_a_child([] {
+  EXPECT_EQ(with_a_small_queue([] {
               signal_chan ch(capacity);
               notify(ch, {real_time}, no_limit);
               for (int round = 0; round < 30; ++round) {
@@ -163,7 +138,7 @@ TEST(original_mask, has_nothing_held_back_in_it) {
 // Until control signals come in again, a block for the moment stays whatever becomes of the queue.
 TEST(closing, what_is_held_back_stays_closed_when_it_is_lifted) {
   SKIP_UNDER_TSAN();
-  EXPECT_EQ(in_a_child([] {
+  EXPECT_EQ(with_a_small_queue([] {
               signal_chan ch(capacity);
               notify(ch, {real_time}, no_limit);
               open_thread();
@@ -200,7 +175,7 @@ std::uint64_t have_it_lifted_in_a_handler() {
 
 TEST(leaving, an_ending_thread_opens_what_a_strangers_handler_has_blocked_again) {
   SKIP_UNDER_TSAN();
-  EXPECT_EQ(in_a_child([] {
+  EXPECT_EQ(with_a_small_queue([] {
               signal_chan ch(capacity);
               notify(ch, {real_time}, no_limit);
               bool pended = false;
@@ -221,7 +196,7 @@ TEST(leaving, an_ending_thread_opens_what_a_strangers_handler_has_blocked_again)
 // Once it has been open again, a block is the program's.
 TEST(original_mask, has_what_the_program_blocks_after_it_was_lifted) {
   SKIP_UNDER_TSAN();
-  EXPECT_EQ(in_a_child([] {
+  EXPECT_EQ(with_a_small_queue([] {
               signal_chan ch(capacity);
               notify(ch, {real_time}, no_limit);
               open_thread();
