@@ -30,8 +30,8 @@ using sigrun::process::start;
 
 // A job that ends at once and leaves behind what writes its number and does `then`.
 sigrun::process::job leave_behind(const std::string& then) {
-  return start({"sh", "-c", "(read line; " + then + ") <&3 & echo $!"},
-               {.spawn = {.files = {{0, 3}}}, .pipe_in = true, .pipe_out = true});
+  return start({"sh", "-c", "exec 3<&0; (read line; " + then + ") <&3 & echo $!"},
+               {.pipe_in = true, .pipe_out = true});
 }
 
 int number_from(sigrun::process::job& child) {
