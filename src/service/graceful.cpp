@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/believed_ready.hpp"
 #include "service/lifecycle.hpp"
+#include "service/signals.hpp"
 #include "service/text.hpp"
 #include "signal/quiet_thread.hpp"
 #include "sys/clock.hpp"
 
 #include <sigrun/notify_context.hpp>
 #include <sigrun/process.hpp>
-#include <sigrun/signal_names.hpp>
 #include <sigrun/systemd.hpp>
 
 #include <csignal>
@@ -138,15 +138,7 @@ void service::graceful_state::hand_on(int pid) {
 }
 
 void service::graceful_state::start_conductor() {
-  signal_set wanted;
-  for (const int signo : options.signals) {
-    // Refused here by name, rather than silently not in the set.
-    if (!signal_set::valid(signo)) {
-      throw std::invalid_argument("sigrun::graceful_options: signals has " + std::to_string(signo) +
-                                  ", which is no signal");
-    }
-    wanted |= signal_set::of(signo);
-  }
+  const signal_set wanted = service::set_of(options.signals, "graceful_options");
   const signal_set background = wanted & signal_set::of(SIGINT, SIGHUP);
   notify_options respectful;
   respectful.respect_inherited_ignore = true;

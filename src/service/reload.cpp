@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/believed_ready.hpp"
 #include "service/reload_core.hpp"
+#include "service/signals.hpp"
 #include "service/text.hpp"
 #include "sys/file.hpp"
 #include "sys/signal.hpp"
 
-#include <sigrun/signal_names.hpp>
 #include <sigrun/systemd.hpp>
 
 #include <algorithm>
@@ -91,14 +91,7 @@ void reload_core::begin() {
 }
 
 void reload_core::start_goroutines() {
-  signal_set wanted;
-  for (const int signo : options_.signals) {
-    if (!signal_set::valid(signo)) {
-      throw std::invalid_argument("sigrun::reload_options: signals has " + std::to_string(signo) +
-                                  ", which is no signal");
-    }
-    wanted |= signal_set::of(signo);
-  }
+  const signal_set wanted = service::set_of(options_.signals, "reload_options");
   const signal_set hangup = wanted & signal_set::of(SIGHUP);
   notify_options respectful;
   respectful.respect_inherited_ignore = true;
@@ -166,8 +159,7 @@ reload_record reload_core::ask() {
 
 void reload_core::receive_signals() {
   for (const signal_event& event : signals_) {
-    std::string who = std::string(signal_name(event.signo)) + " from pid " +
-                      std::to_string(event.pid) + " (uid " + std::to_string(event.uid) + ")";
+    std::string who = service::describe_sender(event);
     // See docs/reload.md, "Answers": the lowest byte is the signal to answer by.
     const int answer = static_cast<int>(event.value_bits & 0xff);
     reload_sender sender;

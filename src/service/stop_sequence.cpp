@@ -2,6 +2,7 @@
 //
 // The conductor: see lifecycle.hpp.
 #include "service/lifecycle.hpp"
+#include "service/signals.hpp"
 #include "service/text.hpp"
 #include "sys/clock.hpp"
 #include "sys/file.hpp"
@@ -9,7 +10,6 @@
 #include <sigrun/go.hpp>
 #include <sigrun/notify_context.hpp>
 #include <sigrun/select.hpp>
-#include <sigrun/signal_names.hpp>
 #include <sigrun/systemd.hpp>
 
 #include <algorithm>
@@ -26,8 +26,7 @@ constexpr auto report_every = 1s;
 
 std::string who_sent(const signal_event& event) {
   if (event.signo == 0) return "begin_stop()";
-  return std::string(signal_name(event.signo)) + " from pid " + std::to_string(event.pid) +
-         " (uid " + std::to_string(event.uid) + ")";
+  return service::describe_sender(event);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 //
 // The old process: requests, attempts, and what becomes of them.
 #include "service/believed_ready.hpp"
+#include "service/signals.hpp"
 #include "service/text.hpp"
 #include "service/upgrade_core.hpp"
 #include "sys/file.hpp"
@@ -78,14 +79,7 @@ upgrade_core::~upgrade_core() {
 }
 
 void upgrade_core::start_goroutines() {
-  signal_set wanted;
-  for (const int signo : options_.signals) {
-    if (!signal_set::valid(signo)) {
-      throw std::invalid_argument("sigrun::upgrade_options: signals has " + std::to_string(signo) +
-                                  ", which is no signal");
-    }
-    wanted |= signal_set::of(signo);
-  }
+  const signal_set wanted = service::set_of(options_.signals, "upgrade_options");
   log_.open("upgrade log", options_.log);
   const signal_set hangup = wanted & signal_set::of(SIGHUP);
   notify_options respectful;
@@ -183,9 +177,7 @@ void upgrade_core::receive_signals() {
     chan_status status = chan_status::ok;
     if (select(recv_case(signals_, event, status), recv_case(gone)) == 1) return;
     if (status == chan_status::closed) return;
-    request(std::string(signal_name(event.signo)) + " from pid " + std::to_string(event.pid) +
-                " (uid " + std::to_string(event.uid) + ")",
-            1);
+    request(service::describe_sender(event), 1);
   }
 }
 
