@@ -35,9 +35,8 @@
 namespace sigrun {
 
 enum class reload_outcome : std::uint8_t {
-  published,  ///< there is a new version
-  unchanged,  ///< the file has the bytes of the last attempt; only when nobody asked but the watch
-  refused,    ///< load or prepare failed: the old version stays
+  published,    ///< there is a new version
+  refused,      ///< load or prepare failed: the old version stays
   rolled_back,  ///< changed failed, or rollback(): the older one is published as a new version
 };
 std::string_view to_string(reload_outcome outcome) noexcept;
@@ -80,7 +79,8 @@ struct reload_stats {
   std::uint64_t requests = 0;
   std::uint64_t attempts = 0;
   std::uint64_t published = 0;
-  std::uint64_t unchanged = 0;
+  std::uint64_t unchanged =
+      0;  ///< looks of the watch that found the last attempt's bytes: no attempt
   std::uint64_t refused = 0;
   std::uint64_t rolled_back = 0;
   std::uint64_t replies_sent = 0;

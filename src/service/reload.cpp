@@ -19,8 +19,6 @@ std::string_view to_string(reload_outcome outcome) noexcept {
   switch (outcome) {
     case reload_outcome::published:
       return "published";
-    case reload_outcome::unchanged:
-      return "unchanged";
     case reload_outcome::refused:
       return "refused";
     case reload_outcome::rolled_back:
@@ -209,7 +207,11 @@ void reload_core::run() {
       now = std::exchange(next_, {});
       now.upto = begun_ = asked_;  // (1)
     }
-    attempt(now);
+    if (now.only_watch && is_unchanged()) {
+      pass_over(now);
+    } else {
+      attempt(now);
+    }
   }
 }
 
@@ -219,18 +221,22 @@ void reload_core::attempt(batch& now) {
   record.requests = now.requests;
   record.at = std::chrono::system_clock::now();
   const auto began = std::chrono::steady_clock::now();
-  if (now.only_watch && is_unchanged()) {
-    record.outcome = reload_outcome::unchanged;
-  } else {
-    const bool supervised = options_.tell_supervisor && systemd::believed_ready();
-    if (supervised) tell([] { systemd::reloading(); });
-    record.outcome = try_new_version(record);
-    if (supervised && systemd::believed_ready()) tell([] { systemd::ready(); });
-  }
+  const bool supervised = options_.tell_supervisor && systemd::believed_ready();
+  if (supervised) tell([] { systemd::reloading(); });
+  record.outcome = try_new_version(record);
+  if (supervised && systemd::believed_ready()) tell([] { systemd::ready(); });
   record.took = std::chrono::steady_clock::now() - began;
   const reload_outcome outcome = record.outcome;
   note(std::move(record), now.upto);
   reply(now.senders, outcome);
+}
+
+// What the last attempt said about these bytes stays the last word on them.
+void reload_core::pass_over(const batch& now) {
+  const std::lock_guard hold(lock_);
+  ++stats_.unchanged;
+  ended_ = std::max(ended_, now.upto);
+  changed_.notify_all();
 }
 
 bool reload_core::is_unchanged() {
@@ -355,13 +361,12 @@ void reload_core::note(reload_record record, std::uint64_t upto) {
   line += " (" + record.asked_by + ", " + std::to_string(record.requests) +
           (record.requests == 1 ? " request, " : " requests, ") + describe(record.took) + ")";
   if (!record.failure.empty()) line += ": " + one_line(record.failure);
-  if (record.outcome != reload_outcome::unchanged) log_.write(line);
+  log_.write(line);
   if (!record.failure.empty() && options_.tell_supervisor) tell([&] { systemd::status(line); });
 
   const std::lock_guard hold(lock_);
   ++stats_.attempts;
   stats_.published += record.outcome == reload_outcome::published ? 1 : 0;
-  stats_.unchanged += record.outcome == reload_outcome::unchanged ? 1 : 0;
   stats_.refused += record.outcome == reload_outcome::refused ? 1 : 0;
   stats_.rolled_back += record.outcome == reload_outcome::rolled_back ? 1 : 0;
   history_.emplace_back(upto, std::move(record));

@@ -76,6 +76,7 @@ class reload_core {
   void run();
   void attempt(batch& now);
   reload_outcome try_new_version(reload_record& record);
+  void pass_over(const batch& now);
   bool is_unchanged();
   bool run_limited(std::function<void()> what, std::string& failure);
   void publish(std::shared_ptr<const void> value);

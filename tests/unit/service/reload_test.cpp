@@ -410,6 +410,22 @@ TEST_F(ReloadTest, AWatchedFileThatIsReplacedIsLoaded) {
   EXPECT_EQ(config.load().version(), before);
 }
 
+TEST_F(ReloadTest, WhatWasWrongStaysTheLastRecordWhenTheWatchLooksAgain) {
+  write(1, 2);
+  reload_options options = quiet();
+  options.watch = true;
+  options.settle = 50ms;
+  reloader<settings> config(path, options);
+  write("a = 1\nb = true\n");
+  const reload_record refused = config.reload();  // most often before the watch has settled
+  EXPECT_EQ(refused.outcome, reload_outcome::refused);
+  const auto looked = config.stats().unchanged;
+  write("a = 1\nb = true\n");
+  yield_until([&] { return config.stats().unchanged > looked; });
+  EXPECT_EQ(config.history().back().failure, refused.failure);
+  EXPECT_EQ(config.history().back().attempt, config.stats().attempts);
+}
+
 TEST_F(ReloadTest, AVolumeOfKubernetesIsFollowed) {
   const auto link = [&](int a) {
     const std::string data = directory + "/..data_" + std::to_string(a);
