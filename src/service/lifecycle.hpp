@@ -96,6 +96,7 @@ struct graceful_state : std::enable_shared_from_this<graceful_state> {
   bool hurried() const noexcept { return outcome.cut_short || abandoned; }
   void wait_until(clock::time_point until, const chan<bool>& other);
   void note_second(const signal_event& event);
+  bool is_of_who_serves(const signal_event& event) const noexcept;
   [[noreturn]] void end_process_now() noexcept;
   void say(const std::string& line) noexcept { log.write(line); }
 

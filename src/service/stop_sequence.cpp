@@ -75,8 +75,14 @@ void service::graceful_state::wait_until(clock::time_point until, const chan<boo
   }
 }
 
+// What a process that goes on in its place sends only means that it must end, which it is about to.
+bool service::graceful_state::is_of_who_serves(const signal_event& event) const noexcept {
+  return event.pid != 0 && event.pid == successor.load();
+}
+
 void service::graceful_state::note_second(const signal_event& event) {
   if (event.signo == 0) return;  // begin_stop() again changes nothing
+  if (is_of_who_serves(event)) return;
   if (outcome.successor != 0 && cause.signo == 0) {
     // The first that comes from outside: what is in flight is finished as after any first one.
     cause = event;
@@ -293,7 +299,7 @@ void service::graceful_state::guard() {
   for (;;) {
     const chan_status status = control.recv_until(ends, event);
     if (status == chan_status::closed) return;
-    if (status == chan_status::ok && event.signo == 0) continue;
+    if (status == chan_status::ok && (event.signo == 0 || is_of_who_serves(event))) continue;
     if (status == chan_status::ok && outcome.successor != 0 && cause.signo == 0) {
       cause = event;  // the first from outside, as in note_second()
       continue;

@@ -340,6 +340,7 @@ void upgrade_core::run_waiting() {
   }
   std::stable_partition(all.begin(), all.end(), [](const waiting& one) { return !one.serves; });
   for (waiting& one : all) {  // (5)
+    if (one.serves && over_.ctx.ended()) throw std::runtime_error("the service is told to stop");
     try {
       one.run();
     } catch (...) {

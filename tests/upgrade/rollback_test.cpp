@@ -29,13 +29,21 @@ TEST_P(UpgradeRollback, TheOldOneGoesOnAndSaysWhy) {
   upgraded_service service({"PROBE_AS=" + as, slow ? "PROBE_TIMEOUT_MS=300" : "PROBE_OTHER=1"});
   constant_load load(service.http(), service.echo(), 2, 1, 1);
   load.await_answers(20);
-  const std::string record = service.get("/upgrade");
+  std::string record;
+  int asked = 0;
+  do {
+    record = service.get("/upgrade");
+    ++asked;
+    // On a busy machine its 300 ms may be over before it is ready to stay silent.
+  } while (as == "stay silent" && record.find("it was not ready") != std::string::npos);
   EXPECT_TRUE(record.starts_with("rolled back|" + std::string(GetParam().failure) + "|")) << record;
   EXPECT_NE(record.find(GetParam().what), std::string::npos) << record;
   load.await_answers(20);
   EXPECT_EQ(service.get("/pid"), std::to_string(service.pid()));
-  EXPECT_TRUE(service.get("/stats").starts_with(
-      "requests 1 late 0 attempts 1 upgraded 0 rolled_back 1 passed_on 0 "));
+  const std::string times = std::to_string(asked);
+  EXPECT_TRUE(service.get("/stats").starts_with("requests " + times + " late 0 attempts " + times +
+                                                " upgraded 0 rolled_back " + times +
+                                                " passed_on 0 "));
   load.stop();
   EXPECT_EQ(load.failures(), 0u) << load.first_failure();
   // Nothing of it is left.
@@ -57,10 +65,12 @@ INSTANTIATE_TEST_SUITE_P(
                     failing{"die after go", "ended", "ended with exit status 5"},
                     failing{"stay silent", "timed out", "it was not in charge after 300 ms"},
                     failing{"throw", "refused", "it has ended before it was ready"},
-                    failing{"throw in charge", "refused", "\"announcement\": no luck"}),
+                    failing{"throw in charge", "refused", "\"announcement\": no luck"},
+                    failing{"throw: told to stop", "refused", "the service is told to stop"},
+                    failing{"throw: told to stop late", "refused", "the service is told to stop"}),
     [](const testing::TestParamInfo<failing>& one) {
       std::string name = one.param.as;
-      for (char& c : name) c = c == ' ' ? '_' : c;
+      for (char& c : name) c = c == ' ' || c == ':' ? '_' : c;
       return name;
     });
 

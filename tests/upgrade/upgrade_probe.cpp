@@ -131,6 +131,11 @@ struct settings {
 };
 void read_config(sigrun::config::section& in, settings& to) { in.require("number", to.number); }
 
+void be_told_to_stop(const sigrun::graceful& life) {
+  ::kill(::getpid(), SIGTERM);
+  life.stopping().done().recv();
+}
+
 void run_probe(sigrun::graceful& life) {
   const bool successor = std::getenv("SIGRUN_UPGRADE") != nullptr;
   sigrun::upgrade_options options;
@@ -171,8 +176,10 @@ void run_probe(sigrun::graceful& life) {
   sigrun::http::service web(life, "http", std::move(routes), served);
 
   const sigrun::net::endpoint anywhere{sigrun::net::ip_address::loopback_v4(), 0};
-  const auto http =
-      upgrade.listen("http", anywhere, [&](auto listener) { web.serve(std::move(listener)); });
+  const auto http = upgrade.listen("http", anywhere, [&](auto listener) {
+    web.serve(std::move(listener));
+    if (successor && setting("PROBE_AS") == "throw: told to stop late") be_told_to_stop(life);
+  });
   const auto echo = upgrade.listen("echo", anywhere, [&](auto listener) {
     life.accept("echo", std::move(listener), [](sigrun::net::tcp_stream& peer) {
       char bytes[256];
@@ -186,6 +193,7 @@ void run_probe(sigrun::graceful& life) {
   if (successor && setting("PROBE_AS") == "throw") throw std::runtime_error("no store");
   upgrade.when_in_charge("announcement", [&, successor] {
     if (successor && setting("PROBE_AS") == "throw in charge") throw std::runtime_error("no luck");
+    if (successor && setting("PROBE_AS") == "throw: told to stop") be_told_to_stop(life);
     say("serving " + std::to_string(::getpid()) + " " + std::to_string(http.port()) + " " +
         std::to_string(echo.port()));
   });
