@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
+#include <utility>
 
 namespace sigrun {
 namespace {
@@ -162,7 +163,7 @@ void service::graceful_state::leave_all() noexcept {
   bool forced = false;
   {
     const std::lock_guard hold(lock);
-    all = acceptors;
+    all = std::exchange(acceptors, {});  // they hold this state, as it holds them
     forced = outcome.forced;
   }
   for (const auto& one : all) one->refuse();

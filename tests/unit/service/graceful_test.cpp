@@ -328,6 +328,18 @@ TEST_F(GracefulTest, WithoutServeTheEndOfTheObjectEndsWorkersAndConnections) {
   EXPECT_EQ(client.read(byte, error), 0U);
 }
 
+TEST_F(GracefulTest, WhatAHandlerHoldsGoesWithTheService) {
+  const auto held = std::make_shared<int>(0);
+  {
+    graceful life(quiet());
+    life.accept("holder", any_port(), [held](sigrun::net::tcp_stream&) {});
+    EXPECT_GT(held.use_count(), 1);
+    life.begin_stop();
+    EXPECT_FALSE(life.serve().forced);
+  }
+  yield_until([&] { return held.use_count() == 1; });
+}
+
 // ----------------------------------------------------------------------------------- connections
 
 TEST_F(GracefulTest, ConnectionsInFlightAreServedToTheirEndAndNewOnesRefused) {
