@@ -239,6 +239,10 @@ def show(where, root):
 
 
 def stay(where, root):
+    """The exit status. Ctrl-C and SIGTERM end the gateway as they should, whoever it is then."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # A terminal that is closed is no reason to leave something behind.
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     with tempfile.TemporaryDirectory(prefix="sigrun-demo-") as folder:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -264,25 +268,31 @@ The gateway serves at {url}/ until Ctrl-C. Its files: {folder}
 
 After an upgrade the lines below say which process it is then.
 """, flush=True)
-        shown = 0
+        shown = []
         try:
-            while True:
-                with at.news:
-                    at.news.wait_for(lambda: len(at.lines) > shown, 0.5)
-                    fresh, shown = at.lines[shown:], len(at.lines)
-                for line in fresh:
-                    print(line, flush=True)
-                    if "listening on" in line:
-                        at.pid = int(line.split()[1].rstrip(":"))
-                        at.pids.append(at.pid)
-                if not os.path.exists(f"/proc/{at.pid}") or at.process.poll() is not None \
-                        and at.pid == at.process.pid:
-                    print("The gateway has ended.")
-                    return 0
-        except KeyboardInterrupt:
-            at.kill(signal.SIGTERM)
-            while os.path.exists(f"/proc/{at.pid}") and at.process.poll() is None:
-                time.sleep(0.05)
+            follow(at, shown)
             return 0
+        except (KeyboardInterrupt, SystemExit) as asked:
+            at.kill(signal.SIGTERM)
+            follow(at, shown, WAIT_S)
+            return asked.code if isinstance(asked, SystemExit) else 0
         finally:
             at.close()
+
+
+def follow(at, shown, seconds=None):
+    """Shows what the gateway says, whoever serves, until it has ended."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while end is None or time.monotonic() < end:
+        with at.news:
+            at.news.wait_for(lambda: at.over or len(at.lines) > len(shown), 0.5)
+            fresh, over = at.lines[len(shown):], at.over
+        for line in fresh:
+            shown.append(line)
+            print(line, flush=True)
+            if "listening on" in line and (pid := int(line.split()[1].rstrip(":"))) != at.pid:
+                at.pid = pid
+                at.pids.append(pid)
+        if over:
+            print("The gateway has ended.", flush=True)
+            return

@@ -145,6 +145,15 @@ void debug(http::router& r, parts& of) {
       p.status(500).text("caught: " + std::string(error.what()) + "\n");
     }
   });
+  const auto stall = [&of, only_if_on](bool on) {
+    return [&of, only_if_on, on](http::request&, http::response& p) {
+      only_if_on();
+      of.notes.stall(on);
+      p.status(204);
+    };
+  };
+  r.post("/debug/stall", stall(true));
+  r.del("/debug/stall", stall(false));
   r.post("/debug/crash", [only_if_on](http::request& q, http::response&) {
     only_if_on();
     *nowhere(q) = 1;

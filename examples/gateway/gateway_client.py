@@ -19,7 +19,9 @@ WAIT_S = 30
 class Gateway:
     """The program and what takes over from it. Its output is read as it comes."""
 
-    def __init__(self, program, folder, **settings):
+    def __init__(self, program, folder, tls=None, environment=None, listener=None, **settings):
+        """`tls` is the clients' ssl context; `listener` a socket that it gets as a supervisor's."""
+        self.tls = tls
         self.folder = pathlib.Path(folder)
         self.config = self.folder / "gateway.toml"
         self.settings = {"listen": "127.0.0.1:0", "database": str(self.folder / "notes.db"),
@@ -27,11 +29,20 @@ class Gateway:
                          "crash_reports": str(self.folder / "crashes"), **settings}
         self.write()
         plain = {k: v for k, v in os.environ.items() if not k.startswith("SIGRUN_")}
-        self.process = subprocess.Popen([program, str(self.config)], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        text=True, env=plain)
+        command, passed = [program, str(self.config)], ()
+        if listener is not None:
+            passed = (listener.fileno(),)
+            command = ["bash", "-c", f'exec 3<&{passed[0]} && LISTEN_PID=$$ LISTEN_FDS=1 '
+                       'LISTEN_FDNAMES=http exec "$@"', "bash", *command]
+        self.program = os.path.realpath(program)
+        # In a session of its own, so that a Ctrl-C is whose it was meant for.
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True, pass_fds=passed,
+                                        env={**plain, **(environment or {})},
+                                        start_new_session=True)
         self.pid, self.pids = self.process.pid, [self.process.pid]
         self.lines, self.news = [], threading.Condition()
+        self.over = False  # nobody is left who could say something
         threading.Thread(target=self._read, daemon=True).start()
         at = self.line(rf"^gateway {self.pid}: listening on 127\.0\.0\.1:(\d+)$")
         assert at, "it does not start: " + "\n".join(self.lines)
@@ -51,6 +62,9 @@ class Gateway:
             with self.news:
                 self.lines.append(line.rstrip("\n"))
                 self.news.notify_all()
+        with self.news:
+            self.over = True
+            self.news.notify_all()
 
     def line(self, pattern, count=1):
         """Waits for that many lines that match; None when they do not come."""
@@ -75,9 +89,15 @@ class Gateway:
         self.pids.append(self.pid)
         return self.pid
 
+    def connect(self):
+        if self.tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        return http.client.HTTPSConnection("localhost", self.port, timeout=WAIT_S,
+                                           context=self.tls)
+
     def ask(self, method, path, body=None):
         """Status and body, over a connection of its own."""
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        link = self.connect()
         try:
             link.request(method, path, body)
             answer = link.getresponse()
@@ -97,6 +117,14 @@ class Gateway:
                 return now
         raise AssertionError(f"{what}: {now}")
 
+    def runs(self):
+        """Whether who is in charge does: a child that nobody has waited for does not."""
+        try:
+            text = pathlib.Path(f"/proc/{self.pid}/stat").read_text()
+            return text[text.rindex(")") + 2] not in "ZX"
+        except OSError:
+            return False
+
     def end(self):
         """The exit status of the first process."""
         return self.process.wait(WAIT_S)
@@ -105,7 +133,7 @@ class Gateway:
         """For the worst case: ends the processes that it knows of, if they still are ours."""
         for pid in self.pids:
             try:
-                if os.readlink(f"/proc/{pid}/exe") == os.path.realpath(self.process.args[0]):
+                if os.readlink(f"/proc/{pid}/exe") == self.program:
                     os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass

@@ -64,7 +64,7 @@ def feed(at):
         assert seen[-1] == {"id": 2, "revision": 4, "removed": True}, seen
         assert {"id": 3, "revision": 3, "text": "b"} in seen, seen
     # A second gateway on the same database, as while an upgrade is under way.
-    other = Gateway(at.process.args[0], tempfile.mkdtemp(dir=at.folder),
+    other = Gateway(at.program, tempfile.mkdtemp(dir=at.folder),
                     database=at.settings["database"])
     try:
         other.ask("POST", "/notes", "from elsewhere")
@@ -99,7 +99,7 @@ def reload(at):
 
 def signals(at):
     """Beats with payloads all come, in order; the log is opened again after a rotation."""
-    sender = pathlib.Path(at.process.args[0]).parent / "example_send_burst"
+    sender = pathlib.Path(at.program).parent / "example_send_burst"
     subprocess.run([sender, str(at.pid), "RTMIN+1", "3000"], check=True, timeout=WAIT_S)
     now = at.until(lambda now: now["beats"]["received"] == 3000, "all beats came")
     assert now["beats"]["sum"] == 2999 * 1500 and now["beats"]["overtaken"] == 0, now
@@ -172,15 +172,8 @@ def upgrade(at):
     assert now["pid"] == second and now["config"]["title"] == "New" and now["ready"], now
     assert json.loads(at.ask("GET", "/notes/1")[1])["text"] == "stays"
     at.kill(signal.SIGTERM)
-    while os.path.exists(f"/proc/{second}") and not is_zombie(second):
+    while at.runs():
         pass
-
-
-def is_zombie(pid):
-    try:
-        return ") Z " in pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
 
 
 def crash(at):

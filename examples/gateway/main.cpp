@@ -110,7 +110,11 @@ void serve(sigrun::graceful& life, const char* program, const char* file) {
                                         web.serve(std::move(listener), {.tls = certificates});
                                       });
   route_signals(signals, life, config, upgrade, log.get(), monitor);
-  const sigrun::systemd::watchdog watchdog([&] { return !life.cut().ended(); });
+  // Who hangs in the store holds up every request: the supervisor hears nothing then, and acts.
+  const sigrun::systemd::watchdog watchdog([&] {
+    notes.await_turn();
+    return !life.cut().ended();
+  });
   const sigrun::dump_on_request dumps;  // `sigrun dump PID`
   life.ready();
   std::printf("gateway %d: listening on %s\n", static_cast<int>(getpid()),

@@ -143,7 +143,8 @@ store::~store() = default;
 
 template <class F>
 auto store::use(F f) {
-  const std::lock_guard hold(lock_);
+  std::unique_lock hold(lock_);
+  goes_on_.wait(hold, [this] { return !stalled_; });
   return sigrun::foreign_call([&] { return f(*db_); });
 }
 
@@ -195,6 +196,16 @@ store::figures store::now() {
     });
     return all;
   });
+}
+
+void store::await_turn() {
+  use([](database&) {});
+}
+
+void store::stall(bool on) {
+  const std::lock_guard hold(lock_);
+  stalled_ = on;
+  goes_on_.notify_all();
 }
 
 // ---------------------------------------------------------------------------------------- changes

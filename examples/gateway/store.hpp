@@ -53,6 +53,10 @@ class store {
     std::int64_t revision = 0;
   };
   figures now();
+  /// Returns when the next call would not have to wait.
+  void await_turn();
+  /// While it is on, every call waits: what a wedged disk would do.
+  void stall(bool on);
 
   /// A number that grows with each change that this process knows of; what to wait for.
   std::uint64_t generation();
@@ -70,6 +74,8 @@ class store {
 
   sigrun::mutex lock_;
   std::unique_ptr<database> db_;
+  sigrun::cond goes_on_;
+  bool stalled_ = false;
 
   sigrun::mutex change_lock_;
   sigrun::cond change_;

@@ -44,16 +44,16 @@ TEST_F(http_limits_test, a_head_that_drips_in_is_answered_408) {
   w.send("GET / HTTP/1.1\r\n");
   // A slow loris: always a little more, never the end. It is cut off all the same.
   std::error_code error;
-  bool sending = true;
+  std::atomic<bool> sending{true};
   goroutine drips = go([&] {
-    for (int i = 0; sending && i < 100'000 && !error; ++i) {
+    for (int i = 0; sending.load() && i < 100'000 && !error; ++i) {
       w.stream().write_all("X: y\r\n", error);
       chan<int> never;
       select_for(2ms, recv_case(never));
     }
   });
   const reply r = w.read();
-  sending = false;
+  sending.store(false);
   drips.join();
   EXPECT_TRUE(r.status == 408 || r.status == 431) << r.status;
 }
@@ -84,8 +84,9 @@ TEST_F(http_limits_test, what_a_body_has_won_in_time_is_no_store) {
   // A megabyte at once, and then nothing: it does not wait for the thousand seconds it was worth.
   start(echo, hasty());
   wire w = connect();
-  w.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" +
-         std::string(1'000'000, 'x'));
+  // On a busy machine it may be given up before it has sent all of it, and is told all the same.
+  w.try_send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" +
+             std::string(1'000'000, 'x'));
   EXPECT_EQ(w.read().status, 408);
 }
 
