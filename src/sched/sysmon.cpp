@@ -290,8 +290,11 @@ long start_sysmon() noexcept {
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, 256 * 1024);
   pthread_t thread;
-  // No signal is sysmon's business. The threads that it makes have the mask they should have.
-  const signal_set before = sys::exchange_mask(signal_set::all() - left_open);
+  // No signal is sysmon's business. The threads that it makes have the mask they should have. What
+  // the program was started with blocked stays blocked here as well, glibc's two apart.
+  const signal_set inherited = signal_set{the_scheduler().thread_mask.load()};
+  const signal_set open = left_open - (inherited - signal_set::of(32, 33));
+  const signal_set before = sys::exchange_mask(signal_set::all() - open);
   const int error = pthread_create(&thread, &attributes, &sysmon_main, nullptr);
   sys::set_mask(before);
   pthread_attr_destroy(&attributes);

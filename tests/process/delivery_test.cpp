@@ -3,6 +3,7 @@
 // What arrives, how often, in which order and how soon (contract A5, B2, B3, B4, B10). Each test
 // is one child with a runtime of its own; the test itself never starts one.
 #include "support/child_process.hpp"
+#include "support/test_body.hpp"
 #include "sys/clock.hpp"
 #include "sys/signal.hpp"
 
@@ -71,6 +72,8 @@ void queue_all(int pid, int signo, int count) {
     while (::sigqueue(pid, signo, value) != 0 && errno == EAGAIN) ::sched_yield();
   }
 }
+
+TEST(Delivery, TheArrangementIsGivenWhole) { EXPECT_TRUE(sigrun::test::arrangement_is_whole()); }
 
 TEST(Delivery, ABurstOfRealTimeSignalsArrivesWholeAndInOrder) {
   constexpr int count = 20'000;

@@ -4,6 +4,7 @@
 // (contract A8, A9, A10, B6). Each test is one child with a runtime of its own.
 #include "support/child_process.hpp"
 #include "support/proc_self.hpp"
+#include "support/test_body.hpp"
 #include "sys/clock.hpp"
 #include "sys/signal.hpp"
 
@@ -87,6 +88,8 @@ int wait_ok(int pid) {
   ::waitpid(pid, &status, 0);
   return status;
 }
+
+TEST(Children, TheArrangementIsGivenWhole) { EXPECT_TRUE(sigrun::test::arrangement_is_whole()); }
 
 TEST(Children, OfSpawnHaveTheOriginalMaskAndDispositions) {
   expect_original("spawn", [] {

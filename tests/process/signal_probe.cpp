@@ -11,7 +11,10 @@
 //   stop             notify, then stop
 //   reset            ignore, then reset
 //   respect          notify with respect_inherited_ignore
+//
+// All of that in a goroutine, with SIGRUN_TEST_BODY=child in the environment.
 #include "support/child_process.hpp"
+#include "support/test_body.hpp"
 
 #include <sigrun/signal.hpp>
 
@@ -64,7 +67,7 @@ int print_event(const signal_chan& ch) {
   return 0;
 }
 
-int run(const std::string& mode, int signo) {
+int probe(const std::string& mode, int signo) {
   if (mode == "nothing") return stay_alive();
   const signal_chan other{8};
   start_runtime(other, signo);
@@ -102,5 +105,5 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: signal_probe MODE SIGNO\n");
     return 2;
   }
-  return run(argv[1], std::atoi(argv[2]));
+  return sigrun::test::run_child_body([argv] { return probe(argv[1], std::atoi(argv[2])); });
 }

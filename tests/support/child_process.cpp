@@ -86,10 +86,10 @@ void set_up_child(const child_options& options, const pipe_pair& ready, const pi
   sys::set_mask(options.blocked);
 }
 
-[[noreturn]] void run_body(const std::function<int()>& body) {
+[[noreturn]] void run_body(const std::function<int()>& body, bool becomes_a_program) {
   int code = 121;
   try {
-    code = run_child_body(body);
+    code = becomes_a_program ? body() : run_child_body(body);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "uncaught: %s\n", error.what());
   }
@@ -146,10 +146,11 @@ child_process::child_process(const std::vector<std::string>& arguments,
         std::perror(argv[0]);
         return errno == ENOENT ? 127 : 126;
       },
-      options);
+      options, true);
 }
 
-void child_process::start(const std::function<int()>& body, const child_options& options) {
+void child_process::start(const std::function<int()>& body, const child_options& options,
+                          bool becomes_a_program) {
   begin_ = std::chrono::steady_clock::now();
   deadline_ = begin_ + options.timeout;
   const pipe_pair ready, go{true}, out, err;
@@ -164,7 +165,7 @@ void child_process::start(const std::function<int()>& body, const child_options&
          {ready.read, ready.write, go.read, go.write, out.read, out.write, err.read, err.write}) {
       ::close(fd);
     }
-    run_body(body);
+    run_body(body, becomes_a_program);
   }
   for (const int fd : {ready.write, go.read, out.write, err.write}) ::close(fd);
   ready_fd_ = ready.read;

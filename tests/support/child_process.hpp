@@ -77,7 +77,10 @@ class child_process {
   child_result finish();
 
  private:
-  void start(const std::function<int()>& body, const child_options& options);
+  // A body that becomes another program does so on the thread that there is, wherever bodies run:
+  // it is the program that may look at SIGRUN_TEST_BODY.
+  void start(const std::function<int()>& body, const child_options& options,
+             bool becomes_a_program = false);
   int left_ms() const;
   bool pump(int timeout_ms);
 

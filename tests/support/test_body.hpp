@@ -18,6 +18,13 @@ inline bool runs_in_goroutine(std::string_view what) {
   return body != nullptr && what == body;
 }
 
+/// An arrangement is given whole or not at all: isolation, way in, and where the body runs.
+inline bool arrangement_is_whole() {
+  const bool isolation = std::getenv("SIGRUN_ISOLATION") != nullptr;
+  return isolation == (std::getenv("SIGRUN_WAY_IN") != nullptr) &&
+         isolation == (std::getenv("SIGRUN_TEST_BODY") != nullptr);
+}
+
 /// For the body of a child process: where SIGRUN_TEST_BODY says. Programs without the scheduler are
 /// compiled with SIGRUN_TEST_WITHOUT_GOROUTINES.
 template <class F>

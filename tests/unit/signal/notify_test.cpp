@@ -2,6 +2,8 @@
 //
 // The notify family inside one process: what is sent with kill() and sigqueue() arrives, with its
 // details, in order, at every channel that asked, and at none that stopped.
+#include "support/test_body.hpp"
+
 #include <sigrun/signal.hpp>
 
 #include <gtest/gtest.h>
@@ -25,6 +27,8 @@ signal_event must_receive(signal_chan& ch) {
   EXPECT_EQ(ch.recv_for(20s, event), chan_status::ok);
   return event;
 }
+
+TEST(notify_test, the_arrangement_is_given_whole) { EXPECT_TRUE(test::arrangement_is_whole()); }
 
 TEST(notify_test, a_signal_sent_to_the_process_arrives_with_its_sender) {
   signal_chan ch(8);
