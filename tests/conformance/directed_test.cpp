@@ -6,6 +6,7 @@
 
 #include <sigrun/chan.hpp>
 #include <sigrun/context.hpp>
+#include <sigrun/notify_context.hpp>
 #include <sigrun/pipe.hpp>
 #include <sigrun/preempt.hpp>
 #include <sigrun/select.hpp>
@@ -194,18 +195,63 @@ TEST_F(Directed, AsleepItIsWokenAndWaitsOnAfterTheHandler) {
   sigrun::stop(events);
 }
 
-TEST_F(Directed, ASleepWithAHandlerInItIsNotShorter) {
+// The end of a context comes through after any number of handlers, whoever brings it.
+TEST_F(Directed, WaitingForTheEndOfAContextItHandlesAndWaitsOn) {
+  const cancelable a = with_cancel(context::background());
+  handled_in_a_wait(
+      "chan receive", [&] { EXPECT_FALSE(a.ctx.done().recv()); }, [&] { a.cancel(); });
+  EXPECT_EQ(a.ctx.err(), context_errc::canceled);
+  const cancelable b = with_cancel(context::background());
+  handled_in_a_wait(
+      "chan receive", [&] { b.ctx.wait(); }, [&] { b.cancel(); });
+  const cancelable c = with_cancel(context::background());
+  handled_in_a_wait(
+      "select",
+      [&] {
+        const chan<int> never(0);
+        EXPECT_EQ(select(recv_case(never), recv_case(c.ctx.done())), 1);
+      },
+      [&] { c.cancel(); });
+  signal_context by_signal = notify_context(context::background(), {SIGUSR2});
+  handled_in_a_wait(
+      "chan receive", [&] { by_signal.ctx.wait(); }, [] { kill(getpid(), SIGUSR2); });
+  EXPECT_THROW(std::rethrow_exception(by_signal.ctx.cause()), canceled_by_signal);
+  by_signal.stop();
+}
+
+/// `wait` lasts 30 ms, with a handler in it: on a busy machine it may be over before there can be
+/// one, and then it is done again.
+void not_shorter(const std::string& state, const std::function<void()>& wait) {
   std::atomic<int> handled{0};
-  goroutine target = go([&] {
-    const raise_handler usr1(SIGUSR1, [&](const signal_event&) { ++handled; });
-    const auto begun = std::chrono::steady_clock::now();
-    sleep_for(30ms);
-    EXPECT_GE(std::chrono::steady_clock::now() - begun, 30ms);
-  });
-  until_state(target.id(), "sleep");
-  target.raise(SIGUSR1);
-  target.join();
+  while (handled == 0) {
+    goroutine target = go([&] {
+      const raise_handler usr1(SIGUSR1, [&](const signal_event&) { ++handled; });
+      const auto begun = std::chrono::steady_clock::now();
+      wait();
+      EXPECT_GE(std::chrono::steady_clock::now() - begun, 30ms);
+    });
+    until([&] {
+      const auto info = info_of(target.id());
+      return target.done() || (info && info->state == state);
+    });
+    std::error_code has_ended;
+    target.raise(SIGUSR1, 0, has_ended);
+    target.join();
+  }
   EXPECT_EQ(handled, 1);
+}
+
+TEST_F(Directed, ASleepWithAHandlerInItIsNotShorter) {
+  not_shorter("sleep", [] { sleep_for(30ms); });
+}
+
+TEST_F(Directed, ADeadlineOfAContextWithAHandlerBeforeItIsNotSooner) {
+  not_shorter("chan receive", [] {
+    const cancelable c = with_timeout(context::background(), 30ms);
+    c.ctx.wait();
+    EXPECT_EQ(c.ctx.err(), context_errc::deadline_exceeded);
+  });
+  not_shorter("context wait", [] { EXPECT_FALSE(context::background().wait_for(30ms)); });
 }
 
 TEST_F(Directed, WaitingForALockItIsHandledAfterTheWait) {

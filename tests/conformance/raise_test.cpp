@@ -6,6 +6,7 @@
 #include "raising.hpp"
 
 #include <sigrun/chan.hpp>
+#include <sigrun/context.hpp>
 #include <sigrun/dump.hpp>
 #include <sigrun/select.hpp>
 #include <sigrun/signal.hpp>
@@ -285,16 +286,18 @@ TEST_F(Raise, HandlersDoNotNestAndRunInOrder) {
 TEST_F(Raise, AHandlerMayBlock) {
   chan<int> ping(0);
   chan<int> pong(0);
+  chan<int> stop(0);
   goroutine target = go([&] {
     const raise_handler usr1(SIGUSR1, [&](const signal_event&) { pong.send(*ping.recv() + 1); });
-    chan<int>(0).recv();
+    stop.recv();
   });
   goroutine_ref ref = target.ref();
   until_state(target.id(), "chan receive");
   ref.raise(SIGUSR1);
   ping.send(41);
   EXPECT_EQ(pong.recv(), 42);
-  target.detach();
+  stop.send(1);
+  target.join();
 }
 
 /// Runs `wait` in a goroutine, and raises a signal whose handler throws once it waits. `wait` must
@@ -338,6 +341,11 @@ TEST_F(Raise, AnExceptionOfAHandlerEndsEachKindOfWait) {
     select(recv_case(a), recv_case(b));
   });
   exception_ends("sleep", [] { sleep_for(10min); });
+  exception_ends("chan receive", [] {
+    const cancelable c = with_cancel(context::background());
+    c.ctx.wait();
+  });
+  exception_ends("context wait", [] { context::background().wait_for(10min); });
   exception_ends("sync.WaitGroup.Wait", [] {
     wait_group group(1);
     group.wait();
