@@ -17,6 +17,13 @@ add_library(sigrun_zone_flags INTERFACE)
 target_compile_options(sigrun_zone_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-stack-protector
     -ftls-model=initial-exec -fno-sanitize=all $<$<CONFIG:Debug>:-O1>>)
+# What runs in handlers of a sanitized build calls none of the sanitizer's interceptors.
+set(sigrun_handler_flags "")
+if(SIGRUN_SANITIZE)
+  set(sigrun_handler_flags -include;${CMAKE_SOURCE_DIR}/src/base/plain_memory.hpp)
+  target_compile_options(sigrun_zone_flags INTERFACE
+    "$<$<COMPILE_LANGUAGE:CXX>:${sigrun_handler_flags}>")
+endif()
 
 if(SIGRUN_SANITIZE)
   string(REPLACE "," ";" sigrun_sanitizers "${SIGRUN_SANITIZE}")

@@ -35,6 +35,38 @@ bool is_code(Dwarf_Die* die) {
   return tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine;
 }
 
+// No code of its own, and yet around code's: clang writes a function where it was declared.
+bool is_surrounding(Dwarf_Die* die, bool in_functions) {
+  switch (dwarf_tag(die)) {
+    case DW_TAG_namespace:
+    case DW_TAG_class_type:
+    case DW_TAG_structure_type:
+    case DW_TAG_union_type:
+      return true;
+    case DW_TAG_subprogram:  // of a local class
+    case DW_TAG_lexical_block:
+      return in_functions;
+    default:
+      return false;
+  }
+}
+
+// The function at `pc` below `from` and the calls that were inlined there, the outermost first.
+// dwarf_getscopes() looks into nothing that has no addresses.
+bool find_code(Dwarf_Die* from, Dwarf_Addr pc, bool in_functions, std::vector<Dwarf_Die>& out) {
+  Dwarf_Die die;
+  if (dwarf_child(from, &die) != 0) return false;
+  do {
+    if (dwarf_haspc(&die, pc) == 1) {
+      if (is_code(&die)) out.push_back(die);
+      find_code(&die, pc, in_functions, out);
+      return true;
+    }
+    if (is_surrounding(&die, in_functions) && find_code(&die, pc, in_functions, out)) return true;
+  } while (dwarf_siblingof(&die, &die) == 0);
+  return false;
+}
+
 int number_of(Dwarf_Die* die, unsigned which) {
   Dwarf_Attribute attribute;
   Dwarf_Word value = 0;
@@ -104,8 +136,16 @@ class file_symbols {
       if (name != nullptr) found.push_back({demangled(name), "", 0, offset});
       return found;
     }
-    if (name != nullptr) found.back().offset = offset;
-    if (found.back().function.empty() && name != nullptr) found.back().function = demangled(name);
+    if (name == nullptr) return found;
+    found.back().offset = offset;
+    // What is local to a function has a plain name there: "operator()". The linker knows it better;
+    // behind a dot it says what has become of the function, "….isra.0".
+    std::string& function = found.back().function;
+    const std::string_view linkage(name);
+    const bool plain = linkage.starts_with("_Z") && function.find("::") == std::string::npos;
+    if (function.empty() || plain) {
+      function = demangled(std::string(linkage.substr(0, linkage.find('.'))).c_str());
+    }
     return found;
   }
 
@@ -142,23 +182,17 @@ class file_symbols {
       const char* const file = dwarf_linesrc(line, nullptr, nullptr);
       if (file != nullptr && dwarf_lineno(line, &innermost.line) == 0) innermost.file = file;
     }
-    // dwarf_getscopes() goes on from an inlined call to where its function was written. What holds
-    // the call's code is found from the innermost one outwards.
-    Dwarf_Die* innermost_first = nullptr;
-    int count = dwarf_getscopes(unit, address - bias, &innermost_first);
-    const std::unique_ptr<Dwarf_Die, decltype(&std::free)> written(innermost_first, &std::free);
-    Dwarf_Die* raw = nullptr;
-    if (count > 0) count = dwarf_getscopes_die(innermost_first, &raw);
-    const std::unique_ptr<Dwarf_Die, decltype(&std::free)> scopes(raw, &std::free);
+    std::vector<Dwarf_Die> scopes;
+    if (!find_code(unit, address - bias, false, scopes)) {
+      find_code(unit, address - bias, true, scopes);
+    }
     place next = innermost;
-    for (int i = 0; i < count; ++i) {
-      Dwarf_Die* const scope = raw + i;
-      if (!is_code(scope)) continue;
-      next.function = name_of(scope);
+    for (auto scope = scopes.rbegin(); scope != scopes.rend(); ++scope) {
+      next.function = name_of(&*scope);
       found.push_back(next);
-      if (dwarf_tag(scope) == DW_TAG_subprogram) break;
+      if (dwarf_tag(&*scope) == DW_TAG_subprogram) break;
       next = place{};
-      call_site(unit, scope, next);
+      call_site(unit, &*scope, next);
     }
     if (found.empty() && !innermost.file.empty()) found.push_back(innermost);
     return found;

@@ -121,7 +121,8 @@ bool has_run_over(const siginfo_t& info, std::uint64_t sp, const guard_frame* gu
   const auto address = reinterpret_cast<std::uint64_t>(info.si_addr);
   if (within(address, sp - overflow_reach, overflow_reach)) return true;
   if (guard == nullptr) return false;
-  const auto top = reinterpret_cast<std::uint64_t>(guard);
+  // Not the guard's own address: with ASan locals may lie elsewhere.
+  const std::uint64_t top = guard->stack_pointer;
   constexpr std::uint64_t stack_size_max = std::uint64_t{1} << 30;
   return sp < top && top - sp < stack_size_max && within(address, sp, top - sp);
 }

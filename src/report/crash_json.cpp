@@ -122,6 +122,11 @@ void write_one(json& to, const sched::g_view& view, const stack_trace* trace) no
   to.close('}');
 }
 
+bool keep_the_first(void* arg, const symbol::module_view& row) noexcept {
+  *static_cast<symbol::module_view*>(arg) = row;
+  return false;
+}
+
 void write_head(json& to, const crash_state& state, const crash_config& config) noexcept {
   timespec wall;
   sys::read_clock(CLOCK_REALTIME, wall);
@@ -129,13 +134,14 @@ void write_head(json& to, const crash_state& state, const crash_config& config) 
   to.key("time_unix_ns").number(std::int64_t{wall.tv_sec} * 1'000'000'000 + wall.tv_nsec);
   to.line().key("process").open('{').key("pid").number(config.pid);
   to.key("tid").number(state.tid).key("thread").text(state.thread_name);
-  const symbol::module_view* const self = symbol::module_at(0);
-  if (self != nullptr) to.key("executable").text(self->name());
+  symbol::module_view self;
+  symbol::for_each_module(&keep_the_first, &self);
+  if (self.begin != self.end) to.key("executable").text(self.name());
   to.close('}');
   to.line().key("build").open('{').key("program").text(config.program);
   to.key("version").text(config.version).key("commit").text(config.commit);
   to.key("compiler").text(config.compiler).key("flags").text(config.flags);
-  if (self != nullptr) to.key("build_id").bytes(self->build_id, self->build_id_size);
+  if (self.begin != self.end) to.key("build_id").bytes(self.build_id, self.build_id_size);
   to.key("sigrun_version").text(SIGRUN_VERSION).key("sigrun_commit").text(SIGRUN_COMMIT);
   to.close('}');
 }
@@ -252,6 +258,15 @@ void write_memory(json& to, const crash_state& state) noexcept {
   to.close('}');
 }
 
+bool write_module(void* arg, const symbol::module_view& row) noexcept {
+  auto& to = *static_cast<json*>(arg);
+  to.line().open('{').key("path").text(row.name());
+  to.key("build_id").bytes(row.build_id, row.build_id_size);
+  to.key("bias").hex(row.bias).key("begin").hex(row.begin).key("end").hex(row.end);
+  to.close('}');
+  return true;
+}
+
 void write_tail(json& to, const crash_state& state) noexcept {
   to.line().key("registers").open('{');
   for (std::size_t i = 0;; ++i) {
@@ -262,14 +277,7 @@ void write_tail(json& to, const crash_state& state) noexcept {
   to.close('}');
   write_memory(to, state);
   to.line().key("modules").open('[');
-  for (std::size_t i = 0;; ++i) {
-    const symbol::module_view* const row = symbol::module_at(i);
-    if (row == nullptr) break;
-    to.line().open('{').key("path").text(row->name());
-    to.key("build_id").bytes(row->build_id, row->build_id_size);
-    to.key("bias").hex(row->bias).key("begin").hex(row->begin).key("end").hex(row->end);
-    to.close('}');
-  }
+  symbol::for_each_module(&write_module, &to);
   to.close(']').line().key("signals").open('[');
   const sigsafe::flight_recorder& recorder = sigsafe::the_flight_recorder();
   const std::uint64_t newest = recorder.newest();

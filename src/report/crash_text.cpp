@@ -85,15 +85,17 @@ void write_signals(sink& out) noexcept {
   }
 }
 
+bool write_module(void* arg, const symbol::module_view& row) noexcept {
+  sink& out = *static_cast<sink*>(arg);
+  out.add('\t').hex(row.begin).add('-').hex(row.end).add(' ').add(row.name());
+  if (row.build_id_size != 0) out.add(' ').bytes(row.build_id, row.build_id_size);
+  out.add('\n');
+  return true;
+}
+
 void write_modules(sink& out) noexcept {
   out.add("\nmodules:\n");
-  for (std::size_t i = 0;; ++i) {
-    const symbol::module_view* const row = symbol::module_at(i);
-    if (row == nullptr) break;
-    out.add('\t').hex(row->begin).add('-').hex(row->end).add(' ').add(row->name());
-    if (row->build_id_size != 0) out.add(' ').bytes(row->build_id, row->build_id_size);
-    out.add('\n');
-  }
+  symbol::for_each_module(&write_module, &out);
 }
 
 }  // namespace

@@ -20,14 +20,59 @@ struct loader_state {
 };
 
 struct table : loader_state {
+  std::atomic<std::uint32_t> readers;
   std::size_t count = 0;
   module_view rows[modules_max];
 };
 
-// Two of them, mapped by the first refresh: a program that never asks has none.
+// Mapped by the first refresh: a program that never asks has none. Three, so that one whose reader
+// never comes back, as in a child of fork, still leaves two to change between.
+constexpr std::size_t tables_max = 3;
 constinit table* tables = nullptr;
-constinit std::atomic<const table*> current{nullptr};
+constinit std::atomic<table*> current{nullptr};
 constinit std::atomic<bool> refreshing{false};
+
+// The table that is in use, which stays as it is while this lives. Counted in first, and then
+// looked at again: who refreshes has published another one before it looks for readers.
+class reading {
+ public:
+  reading() noexcept {
+    // A table is left behind once for each change of the loader's; who meets that so often asks
+    // the loader itself.
+    constexpr int tries = 8;
+    for (int i = 0; i < tries; ++i) {
+      table* const now = current.load();
+      if (now == nullptr) return;
+      now->readers.fetch_add(1);
+      if (current.load() == now) {
+        table_ = now;
+        return;
+      }
+      now->readers.fetch_sub(1);
+    }
+  }
+  ~reading() {
+    if (table_ != nullptr) table_->readers.fetch_sub(1);
+  }
+  reading(const reading&) = delete;
+  reading& operator=(const reading&) = delete;
+
+  const module_view* begin() const noexcept { return table_ != nullptr ? table_->rows : nullptr; }
+  const module_view* end() const noexcept {
+    return table_ != nullptr ? table_->rows + table_->count : nullptr;
+  }
+
+ private:
+  table* table_ = nullptr;
+};
+
+// nullptr: all of them are being read.
+table* free_table(const table* shown) noexcept {
+  for (std::size_t i = 0; i < tables_max; ++i) {
+    if (tables + i != shown && tables[i].readers.load() == 0) return tables + i;
+  }
+  return nullptr;
+}
 
 void copy_path(module_view& to, const char* text) noexcept {
   std::size_t size = 0;
@@ -135,38 +180,37 @@ void read_build_id(module_view& to, const char* notes, std::size_t size) noexcep
 void refresh_modules() noexcept {
   if (refreshing.exchange(true)) return;
   if (tables == nullptr) {
-    const long mapped = sys::call(SYS_mmap, nullptr, 2 * sizeof(table), PROT_READ | PROT_WRITE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const long mapped = sys::call(SYS_mmap, nullptr, tables_max * sizeof(table),
+                                  PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!sys::failed(mapped)) tables = reinterpret_cast<table*>(mapped);
   }
-  // A reader may still look into the table of before: it is not written while nothing has changed.
   const table* const shown = current.load();
   loader_state state;
   if (shown != nullptr) dl_iterate_phdr(&note_state, &state);
   const bool same =
       shown != nullptr && shown->loads == state.loads && shown->unloads == state.unloads;
-  if (tables != nullptr && !same) {
-    table* const fresh = shown == tables ? tables + 1 : tables;
+  table* const fresh = tables != nullptr && !same ? free_table(shown) : nullptr;
+  if (fresh != nullptr) {
     fresh->count = 0;
     dl_iterate_phdr(&add_row, fresh);
-    current.store(fresh, std::memory_order_release);  // pairs with find_module, module_at
+    current.store(fresh);
   }
   refreshing.store(false);
 }
 
 bool find_module(std::uint64_t pc, module_view& out) noexcept {
-  const table* const now = current.load(std::memory_order_acquire);
-  for (std::size_t i = 0; now != nullptr && i < now->count; ++i) {
-    if (pc < now->rows[i].begin || pc >= now->rows[i].end) continue;
-    out = now->rows[i];
+  for (const module_view& row : reading{}) {
+    if (pc < row.begin || pc >= row.end) continue;
+    out = row;
     return true;
   }
   return find_by_loader(pc, out);
 }
 
-const module_view* module_at(std::size_t index) noexcept {
-  const table* const now = current.load(std::memory_order_acquire);
-  return now != nullptr && index < now->count ? &now->rows[index] : nullptr;
+void for_each_module(bool (*visit)(void* arg, const module_view& row), void* arg) noexcept {
+  for (const module_view& row : reading{}) {
+    if (!visit(arg, row)) return;
+  }
 }
 
 }  // namespace sigrun::symbol

@@ -3,10 +3,9 @@
 // The ELF images of the process: which one an address belongs to, its build id, and where its
 // unwind tables are.
 //
-//   (1) refresh_modules() fills the table that is not in use and publishes it by one store. A
-//   reader
-//       that holds a row of the older one is safe until the next refresh but one, and rows are
-//       copied out at once.
+//   (1) refresh_modules() fills a table that nobody reads and publishes it by one store. Readers
+//       are counted, in the table, so that it stays as it is until the last one has left; should
+//       all others be read, the list stays the older one until the next refresh.
 //   (2) An image that was loaded since the last refresh is found by _dl_find_object(3), which takes
 //       no lock (glibc 2.35, for unwinders); it has no build id then.
 #pragma once
@@ -52,7 +51,8 @@ SIGRUN_SIGNAL_SAFE bool find_module(std::uint64_t pc, module_view& out) noexcept
 SIGRUN_SIGNAL_SAFE void read_build_id(module_view& to, const char* notes,
                                       std::size_t size) noexcept;
 
-/// Row `index` of the table; nullptr after the last one. In address order of loading.
-SIGRUN_SIGNAL_SAFE const module_view* module_at(std::size_t index) noexcept;
+/// Each image in order of loading, the program itself first, until `visit` returns false.
+SIGRUN_SIGNAL_SAFE void for_each_module(bool (*visit)(void* arg, const module_view& row),
+                                        void* arg) noexcept;
 
 }  // namespace sigrun::symbol

@@ -307,12 +307,12 @@ def check_symbols(zoo, symbolizer):
     report = Died(zoo, "inlined_write", symbolizer, {}).reports[0]
     seen = [(each["function"].rpartition("::")[2], pathlib.Path(each["file"]).name, each["line"],
              each["inlined"]) for each in report["failed"]["frames"][0]["symbols"]]
-    if zoo.endswith("_clang") and len(seen) == 1:  # docs/crash-reports.md, Limitations
-        wanted = [("holds_inlined", "crash_zoo.cpp", line_of("the instruction"), False)]
-    else:
-        wanted = [("is_inlined", "crash_zoo.cpp", line_of("the instruction"), True),
-                  ("holds_inlined", "crash_zoo.cpp", line_of("the call"), False)]
-    assert seen == wanted, seen
+    assert seen == [("is_inlined", "crash_zoo.cpp", line_of("the instruction"), True),
+                    ("holds_inlined", "crash_zoo.cpp", line_of("the call"), False)], seen
+    report = Died(zoo, "in_a_foreign_call", symbolizer, {}).reports[0]
+    lambdas = [each for each in functions(report["failed"]["frames"]) if "operator()" in each]
+    assert any("in_a_foreign_call" in each for each in lambdas), lambdas
+    assert "operator()" not in lambdas, lambdas
     with tempfile.TemporaryDirectory() as folder:
         silent = pathlib.Path(folder) / "silent"
         silent.write_text("#!/bin/sh\n(exec sleep 20 <&3) &\nexit 0\n")

@@ -189,11 +189,11 @@ TEST(DumpTest, GoroutinesBeyondTheBoundAreCounted) {
   chan<int> ch(0);
   std::vector<goroutine> some;
   for (int i = 0; i < 20; ++i) some.push_back(go([ch] { waits_for_a_value(ch); }));
-  const std::string text = goroutine_stacks({.goroutines_max = 5});
+  const std::string text = '\n' + goroutine_stacks({.goroutines_max = 5});
   std::size_t heads = 0;
-  for (std::size_t at = 0; (at = text.find("goroutine ", at)) != std::string::npos; ++at) ++heads;
+  for (std::size_t at = 0; (at = text.find("\ngoroutine ", at)) != std::string::npos; ++at) ++heads;
   EXPECT_NE(text.find("...15 goroutines not shown..."), std::string::npos) << text;
-  EXPECT_EQ(heads, 5U);
+  EXPECT_EQ(heads, 5U) << text;
   for (std::size_t i = 0; i < some.size(); ++i) ch.send(1);
   for (goroutine& one : some) one.join();
 }

@@ -386,6 +386,18 @@ TEST_F(GuardedDeathTest, AFaultInAHandlerKills) {
   return below;
 }
 
+// Uses its frame from the top, so that what faults lies above the stack pointer.
+[[gnu::noinline]] std::uint64_t run_over_widely(std::uint64_t depth) {
+  std::size_t size = 60'000;
+  asm volatile("" : "+r"(size));
+  auto* const room = static_cast<char*>(__builtin_alloca(size));
+  for (std::size_t at = size; at > 0; at -= 1000)
+    store(reinterpret_cast<std::uint64_t>(room + at - 8), depth);
+  const std::uint64_t below = depth == 0 ? 0 : run_over_widely(depth - 1) + 1;
+  asm volatile("" : : "r"(room) : "memory");
+  return below;
+}
+
 TEST_F(GuardedDeathTest, AStackThatHasRunOverKills) {
   const child_result goroutine = run_child([] {
     run([] { guarded([] { run_over(std::uint64_t{1} << 40); }); });
@@ -399,6 +411,12 @@ TEST_F(GuardedDeathTest, AStackThatHasRunOverKills) {
     return 0;
   });
   EXPECT_TRUE(thread.killed_by(SIGSEGV)) << thread.describe();
+  const child_result widely = run_child([] {
+    set_panic_on_fault(true);
+    guarded([] { run_over_widely(std::uint64_t{1} << 40); });
+    return 0;
+  });
+  EXPECT_TRUE(widely.killed_by(SIGSEGV)) << widely.describe();
 }
 
 // Its one move is that from the argument into the buffer.
