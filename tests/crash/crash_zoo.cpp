@@ -139,7 +139,10 @@ void faults_twice() {
 }
 
 void in_a_foreign_call() {
-  sigrun::foreign_call([] { null_write(); });
+  sigrun::foreign_call([]() __attribute__((noinline)) {
+    null_write();
+    asm volatile("" ::: "memory");
+  });
 }
 
 void with_others_waiting() {

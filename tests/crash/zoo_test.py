@@ -310,9 +310,10 @@ def check_symbols(zoo, symbolizer):
     assert seen == [("is_inlined", "crash_zoo.cpp", line_of("the instruction"), True),
                     ("holds_inlined", "crash_zoo.cpp", line_of("the call"), False)], seen
     report = Died(zoo, "in_a_foreign_call", symbolizer, {}).reports[0]
-    lambdas = [each for each in functions(report["failed"]["frames"]) if "operator()" in each]
-    assert any("in_a_foreign_call" in each for each in lambdas), lambdas
-    assert "operator()" not in lambdas, lambdas
+    outermost = [frame["symbols"][-1]["function"] for frame in report["failed"]["frames"]
+                 if frame["symbols"]]
+    assert any("in_a_foreign_call" in each and "operator()" in each for each in outermost), outermost
+    assert "operator()" not in outermost, outermost
     with tempfile.TemporaryDirectory() as folder:
         silent = pathlib.Path(folder) / "silent"
         silent.write_text("#!/bin/sh\n(exec sleep 20 <&3) &\nexit 0\n")
