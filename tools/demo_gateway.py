@@ -13,40 +13,11 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "examples" / "gateway"))
-from gateway_client import WAIT_S, Gateway, Watcher  # noqa: E402
+from gateway_client import CLIENTS, WAIT_S, Gateway, Load, Watcher  # noqa: E402
 
-CLIENTS = 8
 BEATS = 2000
 STEP_S = 1.0
 PR_SET_CHILD_SUBREAPER = 36
-
-
-class Load:
-    """gateway_load: what it saw since the last question."""
-
-    def __init__(self, program, port):
-        self.process = subprocess.Popen([program, str(port), str(CLIENTS)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        self.requests = self.failed = 0
-        self.said = {}
-
-    def figures(self, last=False):
-        if last:
-            self.process.stdin.close()
-        else:
-            self.process.stdin.write("\n")
-            self.process.stdin.flush()
-        now = json.loads(self.process.stdout.readline())
-        self.requests += now["requests"]
-        self.failed += now["failed"]
-        for what, count in now["said"].items():
-            self.said[what] = self.said.get(what, 0) + count
-        return now
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
 
 
 class Follower(threading.Thread):

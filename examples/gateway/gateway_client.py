@@ -14,6 +14,7 @@ import threading
 import time
 
 WAIT_S = 30
+CLIENTS = 8
 
 
 class Gateway:
@@ -187,3 +188,31 @@ class Watcher:
     def close(self):
         self.stream.close()
         self.socket.close()
+
+
+class Load:
+    """gateway_load: what it saw since the last question."""
+
+    def __init__(self, program, port):
+        self.process = subprocess.Popen([program, str(port), str(CLIENTS)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.requests = self.failed = 0
+        self.said = {}
+
+    def figures(self, last=False):
+        if last:
+            self.process.stdin.close()
+        else:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        now = json.loads(self.process.stdout.readline())
+        self.requests += now["requests"]
+        self.failed += now["failed"]
+        for what, count in now["said"].items():
+            self.said[what] = self.said.get(what, 0) + count
+        return now
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()

@@ -206,6 +206,18 @@ class graceful {
   };
   [[nodiscard]] ticket begin(std::string name);
 
+  // ------------------------------------------------------- connections that outlive a process
+
+  /// For servers: `take` is called, in a goroutine, with connections that the predecessor's server
+  /// of that name passes on: each is as good as one that was just accepted. What it throws ends the
+  /// connection. An empty function: no more, and none is being taken when this returns.
+  void take_connections(const std::string& name, std::function<void(net::tcp_stream)> take);
+  /// For servers, from the phase `refuse` on: passes a connection on to the successor's server of
+  /// that name, which reads what has come on it and will; the caller closes `fd`. False, and
+  /// nothing has happened: there is no successor, it takes none, or this is no TCP socket. Waits
+  /// for a second at most.
+  bool pass_connection(const std::string& name, int fd) const noexcept;
+
   // ------------------------------------------------------------------------------- the service
 
   /// Says that it is ready, waits for the end to begin, and for it to be done. With end_process it

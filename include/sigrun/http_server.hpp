@@ -71,9 +71,10 @@ struct server_options {
   http::limits limits{};
   http::compression compression{};
   /// Called after each response, on the connection's goroutine: it must not block. An
-  /// http::access_log is made for it.
+  /// http::access_log is made for it. What it throws is counted as a handler's failure, and
+  /// dropped.
   access_sink access_log{};
-  /// Called for what a handler throws that is no http::error.
+  /// Called for what a handler throws that is no http::error. What it throws itself, as above.
   std::function<void(const handler_failure&)> on_failure{};
   /// Bytes reserved for a connection's goroutine, on which the handlers run.
   std::size_t stack_size = std::size_t{256} << 10;
@@ -92,6 +93,10 @@ struct refuse_options {
   /// How long a connection without a request may stay open, in case one is on its way: 0 closes it
   /// at once.
   std::chrono::milliseconds idle_grace{0};
+  /// What becomes of such a connection then, instead of being closed: true when somebody else has
+  /// taken a copy of the descriptor, and reads what comes. Not asked about connections with TLS,
+  /// which are more than a socket. Called by the connection's goroutine.
+  std::function<bool(int fd)> pass_on{};
 };
 
 enum class server_state { serving, refusing, closed };
@@ -127,6 +132,7 @@ struct server_statistics {
   std::uint64_t accept_failures = 0;     ///< no descriptor or memory for a connection
   std::uint64_t handshake_failures = 0;  ///< TLS
   std::uint64_t cut = 0;                 ///< connections that close() found still open
+  std::uint64_t passed_on = 0;           ///< see refuse_options
 };
 
 class server {

@@ -40,7 +40,9 @@ struct service_options {
   /// How requests on open connections are treated from the phase `refuse` on.
   refuse_options refuse{};
   /// The same when a successor has taken over (<sigrun/upgrade.hpp>): what still comes here is
-  /// served, and its client sent there by "Connection: close".
+  /// served, and its client sent there by "Connection: close". A connection that is idle is passed
+  /// on to the successor's service of the same name, if that serves without TLS; so is what is on
+  /// its way there.
   refuse_options handed_on{.serve = true, .idle_grace = std::chrono::seconds(1)};
 };
 
@@ -50,8 +52,9 @@ class service_server final : public drainable {
  public:
   static constexpr std::size_t named_max = 10;
 
-  service_server(const graceful& life, handler h, service_options options)
+  service_server(graceful& life, std::string name, handler h, service_options options)
       : life_(life),
+        name_(std::move(name)),
         refuse_options_(options.refuse),
         handed_on_(options.handed_on),
         served(std::move(h), std::move(options.server)) {}
@@ -60,7 +63,18 @@ class service_server final : public drainable {
   void refuse() override {
     if (life_.successor() == 0) return served.refuse(refuse_options_);
     served.keep_paths();
-    served.refuse(handed_on_);
+    refuse_options how = handed_on_;
+    if (!how.pass_on) how.pass_on = [this](int fd) { return life_.pass_connection(name_, fd); };
+    served.refuse(how);
+  }
+  /// From a predecessor, whose clients of before expect no TLS.
+  void take_connections(const listen_options& options) {
+    if (options.tls != nullptr) return;
+    life_.take_connections(name_, [this](net::tcp_stream one) { served.serve(std::move(one)); });
+  }
+  void end() {
+    life_.take_connections(name_, {});
+    served.close();
   }
   // cut_off() ends this too.
   void drain(const context&) override { served.wait_drained(net::no_deadline); }
@@ -84,7 +98,8 @@ class service_server final : public drainable {
     return text + " of " + one.remote + age;
   }
 
-  const graceful& life_;
+  graceful& life_;
+  const std::string name_;
   const refuse_options refuse_options_;
   const refuse_options handed_on_;
 
@@ -98,16 +113,18 @@ class service {
  public:
   /// Throws as graceful::add() and the server's constructor do. `life` must outlive it.
   service(graceful& life, std::string name, handler h, service_options options = {})
-      : state_(std::make_shared<detail::service_server>(life, std::move(h), std::move(options))) {
+      : state_(std::make_shared<detail::service_server>(life, name, std::move(h),
+                                                        std::move(options))) {
     life.add(std::move(name), state_);
   }
   /// server::close(): what handlers refer to may go afterwards.
-  ~service() { state_->served.close(); }
+  ~service() { state_->end(); }
   service(const service&) = delete;
   service& operator=(const service&) = delete;
 
   /// As server::listen().
   net::endpoint listen(const net::endpoint& at, const listen_options& options = {}) {
+    state_->take_connections(options);
     return state_->served.listen(at, options);
   }
   void listen(const net::unix_address& at, const listen_options& options = {}) {
@@ -115,6 +132,7 @@ class service {
   }
   /// Takes a listener over: inherited from a supervisor, or passed.
   void serve(net::tcp_listener listener, const listen_options& options = {}) {
+    state_->take_connections(options);
     state_->served.serve(std::move(listener), options);
   }
   void serve(net::unix_listener listener, const listen_options& options = {}) {

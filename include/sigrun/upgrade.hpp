@@ -115,6 +115,9 @@ struct upgrade_stats {
   std::uint64_t rolled_back = 0;
   std::array<std::uint64_t, upgrade_failures> by_failure{};  ///< index: upgrade_failure
   std::uint64_t passed_on = 0;  ///< requests that came during the last attempt: the new one's
+  std::uint64_t connections_passed = 0;   ///< to the successor
+  std::uint64_t connections_taken = 0;    ///< of the predecessor
+  std::uint64_t connections_refused = 0;  ///< closed: no server here has that name
 };
 
 /// Upgrades of one service. There is one in a process.

@@ -135,6 +135,7 @@ connection::got connection::await_first_byte() {
   const bool nudged = phase_.exchange(phase::busy) == phase::nudged;
   if (nudged) read_deadline_ = clock::time_point::min();
   if (nudged && error == std::errc::timed_out) {
+    if (!transport_->secure() && core_->pass_on(transport_->stream().fd())) return got::end;
     // Somebody may have sent something just now: it is answered.
     if (look_at(transport_->stream()) != pending::bytes) return got::end;
     read_until(clock::now() + 1s);
@@ -337,11 +338,25 @@ void connection::answer_failure(int status, const std::string& text, header_list
   }
 }
 
+// What it throws is nobody's answer, and must not leave the goroutine.
+template <class F>
+void connection::call_hook_of_program(F f) {
+  try {
+    f();
+  } catch (const sigrun::detail::goexit_unwind&) {
+    throw;
+  } catch (...) {
+    counters::count(core_->count.handler_failures);
+  }
+}
+
 void connection::report(const char* what) {
   if (!core_->options.on_failure) return;
   const request_state& request = exchange_.request_data;
-  core_->options.on_failure(
-      {request.head.method, request.target, what, exchange_.response().started()});
+  call_hook_of_program([&] {
+    core_->options.on_failure(
+        {request.head.method, request.target, what, exchange_.response().started()});
+  });
 }
 
 void connection::answer(const verdict& v) {
@@ -379,7 +394,7 @@ void connection::log_access() {
   record.status = response.status;
   record.bytes_sent = response.sent;
   record.secure = transport_->secure();
-  core_->options.access_log(record);
+  call_hook_of_program([&] { core_->options.access_log(record); });
 }
 
 void connection::linger() noexcept {

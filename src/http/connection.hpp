@@ -111,6 +111,8 @@ class connection : public std::enable_shared_from_this<connection> {
   verdict check_target();
   void call_handler();
   void report(const char* what);
+  template <class F>
+  void call_hook_of_program(F f);
   void answer_failure(int status, const std::string& text, header_list& fields);
   /// After the response: whether another request may follow.
   bool settle_body();

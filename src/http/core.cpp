@@ -122,12 +122,28 @@ void server_core::remove(connection& one, net::ip_address client, bool counted) 
 void server_core::refuse(const refuse_options& how) {
   const std::lock_guard guard(lock_);
   serve_on_.store(how.serve);
+  pass_on_ = how.pass_on;
   idle_grace_ns_.store(std::chrono::nanoseconds(how.idle_grace).count());
   if (state_.load() == server_state::serving) state_.store(server_state::refusing);
   for (connection* one = first_; one != nullptr; one = one->after) {
     one->nudge(how.idle_grace);
     one->call_hook();
   }
+}
+
+bool server_core::pass_on(int fd) noexcept {
+  try {
+    std::function<bool(int)> how;
+    {
+      const std::lock_guard guard(lock_);
+      how = pass_on_;
+    }
+    if (!how || !how(fd)) return false;
+  } catch (const std::exception&) {
+    return false;
+  }
+  counters::count(count.passed_on);
+  return true;
 }
 
 bool server_core::wait_drained(std::chrono::steady_clock::time_point deadline) {
@@ -191,6 +207,7 @@ server_statistics server_core::statistics() const {
   s.accept_failures = value(count.accept_failures);
   s.handshake_failures = value(count.handshake_failures);
   s.cut = value(count.cut);
+  s.passed_on = value(count.passed_on);
   const std::lock_guard guard(lock_);
   s.open = open_;
   for (const connection* one = first_; one != nullptr; one = one->after) {

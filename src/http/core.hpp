@@ -18,6 +18,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,7 @@ struct counters {
   std::atomic<std::uint64_t> accept_failures{0};
   std::atomic<std::uint64_t> handshake_failures{0};
   std::atomic<std::uint64_t> cut{0};
+  std::atomic<std::uint64_t> passed_on{0};
 
   static void count(std::atomic<std::uint64_t>& which) noexcept {
     which.fetch_add(1, std::memory_order_relaxed);  // read by itself only
@@ -55,6 +57,8 @@ class server_core : public std::enable_shared_from_this<server_core> {
   void remove(connection& one, net::ip_address client, bool counted) noexcept;
 
   void refuse(const refuse_options& how);
+  /// Whether somebody else has an idle connection from now on, see refuse_options.
+  bool pass_on(int fd) noexcept;
   bool wait_drained(std::chrono::steady_clock::time_point deadline);
   void cut_all() noexcept;
   void wait_closed() noexcept;
@@ -99,6 +103,7 @@ class server_core : public std::enable_shared_from_this<server_core> {
 
   mutable mutex lock_;
   cond drained_;
+  std::function<bool(int)> pass_on_;
   connection* first_ = nullptr;  // the oldest
   connection* last_ = nullptr;
   std::size_t open_ = 0;  // places taken: in the list, or about to be

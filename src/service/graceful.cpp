@@ -139,12 +139,7 @@ void service::graceful_state::hand_on(int pid) {
 }
 
 void service::graceful_state::start_conductor() {
-  const signal_set wanted = service::set_of(options.signals, "graceful_options");
-  const signal_set background = wanted & signal_set::of(SIGINT, SIGHUP);
-  notify_options respectful;
-  respectful.respect_inherited_ignore = true;
-  if (!background.empty()) notify(control, background, respectful);
-  if (!(wanted - background).empty()) notify(control, wanted - background);
+  service::subscribe(control, options.signals, "graceful_options");
   // Nothing the program subscribes to is taken there: it would overtake what comes in order
   // elsewhere.
   conductor =

@@ -29,6 +29,7 @@
 #include <atomic>
 #include <deque>
 #include <list>
+#include <map>
 #include <optional>
 #include <thread>
 
@@ -80,6 +81,10 @@ struct graceful_state : std::enable_shared_from_this<graceful_state> {
   void leave_all() noexcept;  // the destructor's
   void hand_on(int pid);      // a successor serves: begin the end
 
+  // passing.cpp
+  /// False: nobody takes it, and it is closed.
+  bool take_connection(const std::string& name, int fd);
+
   // stop_sequence.cpp: the conductor
   void conduct() noexcept;
   void listen_phase();
@@ -120,6 +125,11 @@ struct graceful_state : std::enable_shared_from_this<graceful_state> {
   std::vector<std::shared_ptr<acceptor>> acceptors;
   std::function<charge()> take_charge;  // an upgrader's; empty without
   bool over = false;                    // outcome is what it will be
+
+  // Under `passing`: who takes connections of a predecessor, and the way to a successor.
+  mutable mutex passing;
+  std::map<std::string, std::function<void(net::tcp_stream)>> takers;
+  std::function<bool(const std::string&, int)> pass;
 
   std::atomic<std::size_t> in_flight{0};
   std::atomic<bool> drain_waits{false};

@@ -8,7 +8,6 @@
 
 #include <sigrun/systemd.hpp>
 
-#include <algorithm>
 #include <csignal>
 #include <mutex>
 #include <stdexcept>
@@ -30,7 +29,6 @@ std::string_view to_string(reload_outcome outcome) noexcept {
 namespace service {
 namespace {
 
-constexpr std::size_t records_max = 32;
 constexpr std::size_t senders_max = 64;
 
 // What is wrong, in one line.
@@ -67,34 +65,26 @@ reload_core::reload_core(reload_plan plan, reload_options options)
 }
 
 reload_core::~reload_core() {
-  for (const reload_sender& one : next_.senders) sys::close(one.pidfd);
+  for (const reload_sender& one : requests_.take().senders) sys::close(one.pidfd);
 }
 
 void reload_core::begin() {
-  reload_record record;
-  record.asked_by = "start";
-  record.requests = 1;
-  record.at = std::chrono::system_clock::now();
-  const auto began = std::chrono::steady_clock::now();
-  // Watched before it is read, so that no change falls in between.
-  if (options_.watch) watch_.emplace(plan_.file);
-  if (options_.watch) last_hash_ = hash_of_file(plan_.file);
-  std::shared_ptr<const void> first = plan_.load();
-  if (plan_.prepare) plan_.prepare(first.get(), nullptr);
-  publish(std::move(first));
-  log_.open("reload log", options_.log);
-  record.took = std::chrono::steady_clock::now() - began;
-  asked_ = begun_ = ended_ = stats_.requests = 1;
-  note(std::move(record), 1);
+  request("start", false, nullptr);
+  const batch start = requests_.take();
+  const reload_record made = record_of<reload_record>("start", 1, [this](reload_record&) {
+    // Watched before it is read, so that no change falls in between.
+    if (options_.watch) watch_.emplace(plan_.file);
+    if (options_.watch) last_hash_ = hash_of_file(plan_.file);
+    std::shared_ptr<const void> first = plan_.load();
+    if (plan_.prepare) plan_.prepare(first.get(), nullptr);
+    publish(std::move(first));
+    log_.open("reload log", options_.log);
+  });
+  note(made, start.upto);
 }
 
 void reload_core::start_goroutines() {
-  const signal_set wanted = service::set_of(options_.signals, "reload_options");
-  const signal_set hangup = wanted & signal_set::of(SIGHUP);
-  notify_options respectful;
-  respectful.respect_inherited_ignore = true;
-  if (!hangup.empty()) notify(signals_, hangup, respectful);
-  if (!(wanted - hangup).empty()) notify(signals_, wanted - hangup);
+  const signal_set wanted = service::subscribe(signals_, options_.signals, "reload_options");
   goroutines_.push_back(go({.name = "reload"}, [this] { run(); }));
   if (!wanted.empty()) {
     goroutines_.push_back(go({.name = "reload signals"}, [this] { receive_signals(); }));
@@ -103,11 +93,7 @@ void reload_core::start_goroutines() {
 }
 
 void reload_core::stop() noexcept {
-  {
-    const std::lock_guard hold(lock_);
-    closing_ = true;
-    changed_.notify_all();
-  }
+  requests_.close();
   try {
     signals_.close();
   } catch (const std::logic_error&) {
@@ -125,34 +111,26 @@ void reload_core::stop() noexcept {
 
 std::uint64_t reload_core::request(std::string asked_by, bool from_watch,
                                    const reload_sender* sender) {
+  bool one_too_many = false;
+  const std::uint64_t mine = requests_.add(asked_by, 1, [&](batch& next) {
+    if (next.requests != 0 && next.only_watch && !from_watch) next.asked_by = asked_by;
+    next.only_watch = next.only_watch && from_watch;
+    one_too_many = sender != nullptr && next.senders.size() == senders_max;
+    if (sender != nullptr && !one_too_many) next.senders.push_back(*sender);
+    return true;
+  });
+  if (mine == 0) throw std::logic_error("sigrun::reloader: a request while it is being destroyed");
+  if (one_too_many) sys::close(sender->pidfd);
   const std::lock_guard hold(lock_);
-  if (closing_) throw std::logic_error("sigrun::reloader: a request while it is being destroyed");
-  if (sender != nullptr) {
-    if (next_.senders.size() < senders_max) {
-      next_.senders.push_back(*sender);
-    } else {
-      sys::close(sender->pidfd);
-      ++stats_.replies_failed;
-    }
-  }
-  if (next_.requests == 0 || (next_.only_watch && !from_watch)) next_.asked_by = asked_by;
-  next_.only_watch = next_.only_watch && from_watch;
-  ++next_.requests;
+  stats_.replies_failed += one_too_many ? 1 : 0;
   ++stats_.requests;
-  ++asked_;
-  changed_.notify_all();
-  return asked_;
+  return mine;
 }
 
 reload_record reload_core::ask() {
-  const std::uint64_t mine = request("call", false, nullptr);
-  std::unique_lock hold(lock_);
-  changed_.wait(hold, [&] { return ended_ >= mine || closing_; });
-  if (ended_ < mine) throw std::logic_error("sigrun::reloader: destroyed during a reload()");
-  for (const auto& [upto, record] : history_) {
-    if (upto >= mine) return record;
-  }
-  return history_.back().second;
+  const auto record = requests_.await(request("call", false, nullptr));
+  if (!record) throw std::logic_error("sigrun::reloader: destroyed during a reload()");
+  return *record;
 }
 
 void reload_core::receive_signals() {
@@ -194,49 +172,34 @@ void reload_core::watch_file() {
 // ------------------------------------------------------------------------------------ the runner
 
 void reload_core::run() {
-  for (;;) {
-    {
-      std::unique_lock hold(lock_);
-      changed_.wait(hold, [&] { return asked_ > ended_ || closing_; });
-      if (closing_) return;
-    }
+  while (requests_.wait()) {
     const std::lock_guard alone(flight_);
-    batch now;
-    {
-      const std::lock_guard hold(lock_);
-      now = std::exchange(next_, {});
-      now.upto = begun_ = asked_;  // (1)
-    }
+    const batch now = requests_.take();  // (1)
     if (now.only_watch && is_unchanged()) {
       pass_over(now);
     } else {
-      attempt(now);
+      const reload_record record = note(attempt(now), now.upto);
+      reply(now.senders, record.outcome);
     }
   }
 }
 
-void reload_core::attempt(batch& now) {
-  reload_record record;
-  record.asked_by = std::move(now.asked_by);
-  record.requests = now.requests;
-  record.at = std::chrono::system_clock::now();
-  const auto began = std::chrono::steady_clock::now();
-  const bool supervised = options_.tell_supervisor && systemd::believed_ready();
-  if (supervised) tell([] { systemd::reloading(); });
-  record.outcome = try_new_version(record);
-  if (supervised && systemd::believed_ready()) tell([] { systemd::ready(); });
-  record.took = std::chrono::steady_clock::now() - began;
-  const reload_outcome outcome = record.outcome;
-  note(std::move(record), now.upto);
-  reply(now.senders, outcome);
+reload_record reload_core::attempt(const batch& now) {
+  return record_of<reload_record>(now.asked_by, now.requests, [&](reload_record& record) {
+    const bool supervised = options_.tell_supervisor && systemd::believed_ready();
+    if (supervised) tell([] { systemd::reloading(); });
+    record.outcome = try_new_version(record);
+    if (supervised && systemd::believed_ready()) tell([] { systemd::ready(); });
+  });
 }
 
 // What the last attempt said about these bytes stays the last word on them.
 void reload_core::pass_over(const batch& now) {
-  const std::lock_guard hold(lock_);
-  ++stats_.unchanged;
-  ended_ = std::max(ended_, now.upto);
-  changed_.notify_all();
+  {
+    const std::lock_guard hold(lock_);
+    ++stats_.unchanged;
+  }
+  requests_.pass_over(now.upto);
 }
 
 bool reload_core::is_unchanged() {
@@ -315,34 +278,27 @@ void reload_core::keep(version old) {
 
 reload_record reload_core::roll_back() {
   const std::lock_guard alone(flight_);
-  reload_record record;
-  record.asked_by = "rollback";
-  record.requests = 1;
-  record.at = std::chrono::system_clock::now();
-  const auto began = std::chrono::steady_clock::now();
-  record.outcome = reload_outcome::refused;
-  if (older_.empty()) {
-    record.failure = "no older version is kept";
-  } else {
+  const auto back = [this](reload_record& record) {
+    if (older_.empty()) {
+      record.outcome = reload_outcome::refused;
+      record.failure = "no older version is kept";
+      return;
+    }
     const version bad = current_;
     publish(older_.back().value);
     older_.pop_back();
     record.outcome = reload_outcome::rolled_back;
-    if (plan_.changed) {
-      run_limited(
-          [this, now = current_.value, old = bad.value] { plan_.changed(now.get(), old.get()); },
-          record.failure);
-    }
-  }
-  record.took = std::chrono::steady_clock::now() - began;
-  note(record, 0);
-  const std::lock_guard hold(lock_);
-  return history_.back().second;
+    if (!plan_.changed) return;
+    run_limited(
+        [this, now = current_.value, old = bad.value] { plan_.changed(now.get(), old.get()); },
+        record.failure);
+  };
+  return note(record_of<reload_record>("rollback", 1, back), 0);
 }
 
 // ----------------------------------------------------------------------------------- its account
 
-void reload_core::note(reload_record record, std::uint64_t upto) {
+reload_record reload_core::note(reload_record record, std::uint64_t upto) {
   record.attempt = ++attempts_;
   record.version = current_.number;
   std::string line = "reload: ";
@@ -364,18 +320,18 @@ void reload_core::note(reload_record record, std::uint64_t upto) {
   log_.write(line);
   if (!record.failure.empty() && options_.tell_supervisor) tell([&] { systemd::status(line); });
 
-  const std::lock_guard hold(lock_);
-  ++stats_.attempts;
-  stats_.published += record.outcome == reload_outcome::published ? 1 : 0;
-  stats_.refused += record.outcome == reload_outcome::refused ? 1 : 0;
-  stats_.rolled_back += record.outcome == reload_outcome::rolled_back ? 1 : 0;
-  history_.emplace_back(upto, std::move(record));
-  if (history_.size() > records_max) history_.pop_front();
-  ended_ = std::max(ended_, upto);
-  changed_.notify_all();
+  {
+    const std::lock_guard hold(lock_);
+    ++stats_.attempts;
+    stats_.published += record.outcome == reload_outcome::published ? 1 : 0;
+    stats_.refused += record.outcome == reload_outcome::refused ? 1 : 0;
+    stats_.rolled_back += record.outcome == reload_outcome::rolled_back ? 1 : 0;
+  }
+  requests_.note(record, upto);
+  return record;
 }
 
-void reload_core::reply(std::vector<reload_sender>& senders, reload_outcome outcome) {
+void reload_core::reply(const std::vector<reload_sender>& senders, reload_outcome outcome) {
   for (const reload_sender& one : senders) {
     siginfo_t info{};
     info.si_signo = one.signo;
@@ -399,19 +355,14 @@ void reload_core::tell(const std::function<void()>& what) noexcept {
   }
 }
 
-std::vector<reload_record> reload_core::history() const {
-  const std::lock_guard hold(lock_);
-  std::vector<reload_record> all;
-  for (const auto& [upto, record] : history_) all.push_back(record);
-  return all;
-}
+std::vector<reload_record> reload_core::history() const { return requests_.history(); }
 
 reload_stats reload_core::stats() const {
   const std::lock_guard hold(lock_);
   return stats_;
 }
 
-// ------------------------------------------------------------------------------- for the template
+// ------------------------------------------------------------------------------ for the template
 
 std::shared_ptr<reload_core> start_reload(reload_plan plan, reload_options options) {
   auto core = std::make_shared<reload_core>(std::move(plan), std::move(options));

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attempts to load a configuration, one at a time.
-//
-//   asked_ ──▶ begun_ ──▶ ended_          numbers of requests; ended_ <= begun_ <= asked_
-//
-// Whoever asks counts asked_ up; the runner, a goroutine, takes begun_ = asked_, makes one attempt,
-// and sets ended_ = begun_. A request is answered when ended_ has reached its number.
+// Attempts to load a configuration, one at a time: single_flight.hpp has the requests.
 //
 // Invariants:
-//  (1) begun_ is taken before the file is looked at. So an attempt answers only requests that were
-//      there before it, and each of them sees at least what the file held when it was made.
+//  (1) The batch is taken before the file is looked at. So an attempt answers only requests that
+//      were there before it, and each of them sees at least what the file held when it was made.
 //  (2) Only the runner publishes, and rollback() with the runner kept out by flight_.
 //  (3) The runner waits for what others wrote only in run_limited(); what is late is left behind in
 //      hung_, and nothing else is started before that has returned. So there is at most one.
@@ -19,6 +14,7 @@
 
 #include "service/file_watch.hpp"
 #include "service/line_log.hpp"
+#include "service/single_flight.hpp"
 
 #include <sigrun/go.hpp>
 #include <sigrun/reload.hpp>
@@ -61,11 +57,8 @@ class reload_core {
     std::shared_ptr<const void> value;
   };
   /// What the next attempt answers.
-  struct batch {
-    std::uint64_t upto = 0;
-    std::uint64_t requests = 0;
+  struct batch : flight_batch {
     bool only_watch = true;
-    std::string asked_by;
     std::vector<reload_sender> senders;
   };
   struct step;
@@ -74,15 +67,15 @@ class reload_core {
   void receive_signals();
   void watch_file();
   void run();
-  void attempt(batch& now);
+  reload_record attempt(const batch& now);
   reload_outcome try_new_version(reload_record& record);
   void pass_over(const batch& now);
   bool is_unchanged();
   bool run_limited(std::function<void()> what, std::string& failure);
   void publish(std::shared_ptr<const void> value);
   void keep(version old);
-  void note(reload_record record, std::uint64_t upto);
-  void reply(std::vector<reload_sender>& senders, reload_outcome outcome);
+  reload_record note(reload_record record, std::uint64_t upto);
+  void reply(const std::vector<reload_sender>& senders, reload_outcome outcome);
   void tell(const std::function<void()>& what) noexcept;
 
   reload_plan plan_;
@@ -92,14 +85,8 @@ class reload_core {
   std::optional<file_watch> watch_;
   std::vector<goroutine> goroutines_;
 
+  single_flight<reload_record, batch> requests_;
   mutable mutex lock_;
-  cond changed_;
-  batch next_;
-  std::uint64_t asked_ = 0;
-  std::uint64_t begun_ = 0;
-  std::uint64_t ended_ = 0;
-  bool closing_ = false;
-  std::deque<std::pair<std::uint64_t, reload_record>> history_;  // with the last request answered
   reload_stats stats_;
 
   // Under flight_: of whoever makes an attempt.

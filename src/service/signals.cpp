@@ -3,6 +3,7 @@
 
 #include <sigrun/signal_names.hpp>
 
+#include <csignal>
 #include <stdexcept>
 
 namespace sigrun::service {
@@ -16,6 +17,17 @@ signal_set set_of(const std::vector<int>& signals, std::string_view options) {
     }
     wanted |= signal_set::of(signo);
   }
+  return wanted;
+}
+
+signal_set subscribe(const signal_chan& to, const std::vector<int>& signals,
+                     std::string_view options) {
+  const signal_set wanted = set_of(signals, options);
+  const signal_set background = wanted & signal_set::of(SIGINT, SIGHUP);
+  notify_options respectful;
+  respectful.respect_inherited_ignore = true;
+  if (!background.empty()) notify(to, background, respectful);
+  if (!(wanted - background).empty()) notify(to, wanted - background);
   return wanted;
 }
 

@@ -10,6 +10,7 @@
 #include <sigrun/go.hpp>
 #include <sigrun/select.hpp>
 #include <sigrun/signal_names.hpp>
+#include <sigrun/time.hpp>
 
 #include <algorithm>
 #include <csignal>
@@ -20,7 +21,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t records_max = 32;
 constexpr auto end_time = 1s;  // between the end of a channel and that of its process
 
 void check(const upgrade_options& options) {
@@ -58,6 +58,7 @@ struct upgrade_core::flight {
   std::int64_t deadline = 0;
   process::job child;
   upgrade_channel channel;
+  bool takes_connections = false;
   cancelable ends;  // with the service, with the upgrader, with the child
   chan<process::exit_status> ended{1};
   goroutine watcher;
@@ -79,13 +80,8 @@ upgrade_core::~upgrade_core() {
 }
 
 void upgrade_core::start_goroutines() {
-  const signal_set wanted = service::set_of(options_.signals, "upgrade_options");
   log_.open("upgrade log", options_.log);
-  const signal_set hangup = wanted & signal_set::of(SIGHUP);
-  notify_options respectful;
-  respectful.respect_inherited_ignore = true;
-  if (!hangup.empty()) notify(signals_, hangup, respectful);
-  if (!(wanted - hangup).empty()) notify(signals_, wanted - hangup);
+  const signal_set wanted = service::subscribe(signals_, options_.signals, "upgrade_options");
   goroutines_.push_back(go({.name = "upgrade"}, [this] { run(); }));
   if (!wanted.empty()) {
     goroutines_.push_back(go({.name = "upgrade signals"}, [this] { receive_signals(); }));
@@ -93,12 +89,12 @@ void upgrade_core::start_goroutines() {
 }
 
 void upgrade_core::stop() noexcept {
+  requests_.close();
+  gone_.cancel();
   {
     const std::lock_guard hold(lock_);
-    closing_ = true;
-    changed_.notify_all();
+    changed_.notify_all();  // who waits for the predecessor
   }
-  gone_.cancel();
   // After a hand-over the signals stay: one that comes late must not kill what still drains.
   if (!handed_on_.load()) signals_.close();
   for (goroutine& one : goroutines_) one.join();
@@ -132,20 +128,14 @@ void upgrade_core::refuse() {
 
 // 0: too late.
 std::uint64_t upgrade_core::request(std::string asked_by, std::uint64_t count) {
+  const std::uint64_t mine = requests_.add(
+      asked_by, count, [this](flight_batch&) { return in_charge_.load() && !over_.ctx.ended(); });
   bool first_late = false;
   {
     const std::lock_guard hold(lock_);
     stats_.requests += count;
-    const bool serves = in_charge_.load() && !closing_ && !over_.ctx.ended();
-    if (serves) {
-      if (next_.requests == 0) next_.asked_by = std::move(asked_by);
-      next_.requests += count;
-      ++asked_;
-      changed_.notify_all();
-      return asked_;
-    }
-    first_late = stats_.too_late == 0;
-    stats_.too_late += count;
+    first_late = mine == 0 && stats_.too_late == 0;
+    stats_.too_late += mine == 0 ? count : 0;
   }
   if (first_late) {
     const int next = life_.successor.load();
@@ -154,15 +144,12 @@ std::uint64_t upgrade_core::request(std::string asked_by, std::uint64_t count) {
                 : !in_charge_.load() ? std::string("this process is not in charge yet")
                                      : std::string("the service ends")));
   }
-  return 0;
+  return mine;
 }
 
 upgrade_record upgrade_core::ask() {
-  const std::uint64_t mine = request("call", 1);
-  std::unique_lock hold(lock_);
-  if (mine != 0) changed_.wait(hold, [&] { return ended_ >= mine || closing_; });
-  for (const auto& [upto, record] : history_) {
-    if (mine != 0 && upto >= mine) return record;
+  if (const std::uint64_t mine = request("call", 1); mine != 0) {
+    if (auto record = requests_.await(mine)) return std::move(*record);
   }
   upgrade_record late;
   late.asked_by = "call";
@@ -182,38 +169,24 @@ void upgrade_core::receive_signals() {
 }
 
 void upgrade_core::run() {
-  for (;;) {
-    batch now;
-    {
-      std::unique_lock hold(lock_);
-      changed_.wait(hold, [&] { return asked_ > ended_ || closing_; });
-      if (closing_) return;
-      now = std::exchange(next_, {});
-      now.upto = begun_ = asked_;  // (4)
-    }
-    attempt(now);
+  while (requests_.wait()) {
+    flight_batch now = requests_.take();  // (4)
+    upgrade_record record =
+        record_of<upgrade_record>(now.asked_by, now.requests, [&](upgrade_record& made) {
+          try {
+            try_upgrade(made, now);
+          } catch (...) {
+            // No memory or no descriptors for what is needed here.
+            fail(made, upgrade_failure::not_started, what_of_current_exception());
+          }
+        });
+    note(std::move(record), now.upto);
   }
 }
 
 // -------------------------------------------------------------------------------------- attempts
 
-void upgrade_core::attempt(batch& now) {
-  upgrade_record record;
-  record.asked_by = std::move(now.asked_by);
-  record.requests = now.requests;
-  record.at = std::chrono::system_clock::now();
-  const auto began = clock::now();
-  try {
-    try_upgrade(record);
-  } catch (...) {
-    // No memory or no descriptors for what is needed here.
-    fail(record, upgrade_failure::not_started, what_of_current_exception());
-  }
-  record.took = clock::now() - began;
-  note(std::move(record), now.upto);
-}
-
-void upgrade_core::try_upgrade(upgrade_record& record) {
+void upgrade_core::try_upgrade(upgrade_record& record, flight_batch& asked) {
   if (!await_predecessor(record)) return;
   const bool supervised = options_.tell_supervisor && systemd::believed_ready();
   if (supervised) tell([] { systemd::reloading(); });
@@ -226,7 +199,7 @@ void upgrade_core::try_upgrade(upgrade_record& record) {
   if (launch(now, record) && hear(now, upgrade_word::ready, record) && still_serving(now, record) &&
       hear(now, upgrade_word::serving, record)) {
     record.outcome = upgrade_outcome::upgraded;
-    hand_on(now);
+    hand_on(now, asked);
     return;
   }
   roll_back(now, record);
@@ -240,8 +213,7 @@ bool upgrade_core::await_predecessor(upgrade_record& record) {
   }
   std::unique_lock hold(lock_);
   const auto until = clock::now() + options_.timeout;
-  changed_.wait_until(hold, until,
-                      [&] { return predecessor_.load() == 0 || closing_ || over_.ctx.ended(); });
+  changed_.wait_until(hold, until, [&] { return predecessor_.load() == 0 || over_.ctx.ended(); });
   if (over_.ctx.ended()) {
     fail(record, upgrade_failure::stopping, "the service is told to stop");
     return false;
@@ -298,6 +270,9 @@ bool upgrade_core::hear(flight& now, upgrade_word wanted, upgrade_record& record
   switch (now.channel.receive(message, now.deadline, &now.ends.ctx)) {
     case heard::message:
       if (message.fd >= 0) sys::close(message.fd);
+      if (message.word == upgrade_word::ready) {
+        now.takes_connections = (message.number & takes_connections) != 0;
+      }
       if (message.word == wanted) return true;
       if (message.word == upgrade_word::failed) {
         fail(record, upgrade_failure::refused, message.text);
@@ -383,21 +358,29 @@ void upgrade_core::roll_back(flight& now, const upgrade_record& record) {
   }
 }
 
-void upgrade_core::hand_on(flight& now) {
+void upgrade_core::hand_on(flight& now, flight_batch& asked) {
   const int pid = now.child.pid();
-  std::uint64_t pending = 0;
+  const flight_batch rest = requests_.take([this] {
+    handed_on_.store(true);
+    in_charge_.store(false);  // so nothing more is taken on
+  });
+  asked.upto = rest.upto;  // (4)
+  const std::uint64_t pending = rest.requests;
   {
     const std::lock_guard hold(lock_);
-    handed_on_.store(true);
-    in_charge_.store(false);
-    pending = std::exchange(next_, {}).requests;
-    begun_ = asked_;
     stats_.passed_on += pending;
   }
   now.channel.send(
       {.word = upgrade_word::leaving,
        .number = static_cast<std::uint32_t>(std::min<std::uint64_t>(pending, 1u << 31))});
   after_ = std::move(now.channel);
+  if (now.takes_connections) {
+    const std::lock_guard hold(life_.passing);
+    life_.pass = [core = weak_from_this()](const std::string& name, int fd) {
+      const auto alive = core.lock();
+      return alive && alive->pass_connection(name, fd);
+    };
+  }
   if (options_.tell_supervisor && systemd::believed_ready()) {
     const std::string text = std::to_string(pid);
     tell([&] {
@@ -407,6 +390,19 @@ void upgrade_core::hand_on(flight& now) {
   }
   systemd::believe_ready(false);
   life_.hand_on(pid);
+}
+
+bool upgrade_core::pass_connection(const std::string& name, int fd) {
+  // The successor takes one after the other, and what the kernel holds for it meanwhile is bounded.
+  for (int i = 0; i < 200; ++i) {
+    if (after_.send({.word = upgrade_word::connection, .text = name, .fd = fd})) {
+      const std::lock_guard hold(lock_);
+      ++stats_.connections_passed;
+      return true;
+    }
+    sleep_for(5ms);
+  }
+  return false;
 }
 
 // ----------------------------------------------------------------------------------- its account
@@ -428,17 +424,13 @@ void upgrade_core::note(upgrade_record record, std::uint64_t upto) {
   if (!upgraded && options_.tell_supervisor && systemd::believed_ready()) {
     tell([&] { systemd::status(line); });
   }
-  const std::lock_guard hold(lock_);
-  record.attempt = ++attempts_;
-  ++stats_.attempts;
-  ++(upgraded ? stats_.upgraded : stats_.rolled_back);
-  if (!upgraded) ++stats_.by_failure[static_cast<std::size_t>(record.failure)];
-  // (4): what has come meanwhile is the successor's.
-  const std::uint64_t answered = upgraded ? asked_ : upto;
-  history_.emplace_back(answered, std::move(record));
-  if (history_.size() > records_max) history_.pop_front();
-  ended_ = std::max(ended_, answered);
-  changed_.notify_all();
+  {
+    const std::lock_guard hold(lock_);
+    record.attempt = ++stats_.attempts;
+    ++(upgraded ? stats_.upgraded : stats_.rolled_back);
+    if (!upgraded) ++stats_.by_failure[static_cast<std::size_t>(record.failure)];
+  }
+  requests_.note(std::move(record), upto);
 }
 
 void upgrade_core::tell(const std::function<void()>& what) noexcept {
@@ -449,12 +441,7 @@ void upgrade_core::tell(const std::function<void()>& what) noexcept {
   }
 }
 
-std::vector<upgrade_record> upgrade_core::history() const {
-  const std::lock_guard hold(lock_);
-  std::vector<upgrade_record> all;
-  for (const auto& [upto, record] : history_) all.push_back(record);
-  return all;
-}
+std::vector<upgrade_record> upgrade_core::history() const { return requests_.history(); }
 
 upgrade_stats upgrade_core::stats() const {
   const std::lock_guard hold(lock_);

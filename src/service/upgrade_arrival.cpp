@@ -286,7 +286,8 @@ charge upgrade_core::take_charge() {
 
 // Empty: this process takes charge.
 std::string upgrade_core::await_go() {
-  if (!before_.send({.word = upgrade_word::ready}) && !predecessor_has_died()) {
+  if (!before_.send({.word = upgrade_word::ready, .number = takes_connections}) &&
+      !predecessor_has_died()) {
     return "the predecessor does not listen";
   }
   upgrade_message message;
@@ -369,6 +370,12 @@ void upgrade_core::hear_predecessor() {
     const heard what = before_.receive(message, detail::wait_for_ever, &gone_.ctx);
     if (what == heard::canceled) return;
     if (what != heard::message) break;
+    if (message.word == upgrade_word::connection && message.fd >= 0) {
+      const bool taken = life_.take_connection(message.text, message.fd);  // (7)
+      const std::lock_guard hold(lock_);
+      ++(taken ? stats_.connections_taken : stats_.connections_refused);
+      continue;
+    }
     if (message.fd >= 0) sys::close(message.fd);
     if (message.word == upgrade_word::leaving && message.number != 0) {
       request("predecessor", message.number);

@@ -73,7 +73,7 @@ heard read_packet(packet& from, std::size_t size, upgrade_message& into) {
     into.text = "it speaks version " + std::to_string(head.version) + " of upgrades, here it is " +
                 std::to_string(upgrade_channel::version);
   } else if (head.word < static_cast<int>(upgrade_word::hello) ||
-             head.word > static_cast<int>(upgrade_word::leaving)) {
+             head.word > static_cast<int>(upgrade_word::connection)) {
     into.text = "it says a word that is unknown, " + std::to_string(head.word);
   } else {
     into.word = static_cast<upgrade_word>(head.word);

@@ -3,7 +3,7 @@
 // What an old process and a new one say to each other: messages over a pair of SOCK_SEQPACKET
 // sockets, so each arrives whole or not at all, with descriptors beside them.
 //
-//   old ──▶ new   hello, listener*, then: go, back, leaving
+//   old ──▶ new   hello, listener*, then: go, back, leaving, connection*
 //   new ──▶ old   ready, serving, failed
 //
 // Every message begins with a magic number and the version of all of this. Another version, another
@@ -26,16 +26,19 @@ namespace sigrun::service {
 enum class upgrade_word : std::uint16_t {
   hello = 1,  ///< number: listeners that follow; text: nothing yet
   listener,   ///< number: listener_flags; text: name, NUL, path to remove; with its descriptor
-  ready,
+  ready,      ///< number: ready_flags
   go,
   serving,
-  failed,   ///< text: why
-  back,     ///< text: why the old one goes on
-  leaving,  ///< number: requests for an upgrade that came too late for the old one
+  failed,      ///< text: why
+  back,        ///< text: why the old one goes on
+  leaving,     ///< number: requests for an upgrade that came too late for the old one
+  connection,  ///< text: the server's name; with its descriptor
 };
 
 /// For `listener`.
 inline constexpr std::uint32_t from_supervisor = 1;
+/// For `ready`: it knows the word `connection`.
+inline constexpr std::uint32_t takes_connections = 1;
 
 struct upgrade_message {
   upgrade_word word = upgrade_word::hello;

@@ -25,24 +25,26 @@
 //      of the channel without `back` counts as that when the process has ended too.
 //  (3) One attempt at a time, and only when no predecessor is left: there are at most three
 //      processes, two of which serve.
-//  (4) A request is answered by an attempt that began after it; what comes during one that succeeds
-//      is passed on, by `leaving`. Numbers as in reload_core.hpp: ended_ <= begun_ <= asked_.
+//  (4) A request is answered by an attempt that began after it (single_flight.hpp); what comes
+//      during one that succeeds is passed on, by `leaving`, and answered by its record here.
 //  (5) Listeners are served after all else that waits for the charge, so that what fails there has
 //      accepted nothing. Whose new process fails later still has the predecessor: it is told as a
 //      successor is, so that what was accepted is served to its end.
 //  (6) The copies of the listeners are closed when the end of the service begins, so that its
 //      acceptors hold the last ones when they close.
+//  (7) After `leaving` the old one passes connections of which nothing was read that it has not
+//      answered, so that either process, and never both, reads what comes on one.
 #pragma once
 
 #include "service/lifecycle.hpp"
 #include "service/line_log.hpp"
+#include "service/single_flight.hpp"
 #include "service/upgrade_channel.hpp"
 
 #include <sigrun/children.hpp>
 #include <sigrun/systemd.hpp>
 #include <sigrun/upgrade.hpp>
 
-#include <deque>
 #include <optional>
 
 namespace sigrun::service {
@@ -96,11 +98,6 @@ class upgrade_core : public drainable, public std::enable_shared_from_this<upgra
     std::function<void()> run;
     bool serves = false;
   };
-  struct batch {
-    std::uint64_t upto = 0;
-    std::uint64_t requests = 0;
-    std::string asked_by;
-  };
   struct flight;
 
   void hear_hello();
@@ -118,16 +115,16 @@ class upgrade_core : public drainable, public std::enable_shared_from_this<upgra
   std::uint64_t request(std::string asked_by, std::uint64_t count);
   void receive_signals();
   void run();
-  void attempt(batch& now);
-  void try_upgrade(upgrade_record& record);
+  void try_upgrade(upgrade_record& record, flight_batch& asked);
   bool await_predecessor(upgrade_record& record);
   bool launch(flight& now, upgrade_record& record);
   bool hear(flight& now, upgrade_word wanted, upgrade_record& record);
   bool still_serving(flight& now, upgrade_record& record);
   void explain_end(flight& now, upgrade_record& record);
   void roll_back(flight& now, const upgrade_record& record);
-  void hand_on(flight& now);
+  void hand_on(flight& now, flight_batch& asked);
   void note(upgrade_record record, std::uint64_t upto);
+  bool pass_connection(const std::string& name, int fd);
   void tell(const std::function<void()>& what) noexcept;
 
   graceful_state& life_;
@@ -148,20 +145,14 @@ class upgrade_core : public drainable, public std::enable_shared_from_this<upgra
   std::atomic<bool> handed_on_{false};
   std::shared_ptr<chan<bool>> hung_check_;  // the runner's: a check that has not returned
 
+  single_flight<upgrade_record> requests_;
   mutable mutex lock_;
-  cond changed_;
+  cond changed_;                   // predecessor_, over_
   std::vector<passed> inherited_;  // not claimed yet
   std::vector<passed> ours_;
   std::vector<waiting> waiting_;
   bool copies_ = true;  // of listeners are kept
   bool asked_supervisor_ = false;
-  batch next_;
-  std::uint64_t asked_ = 0;
-  std::uint64_t begun_ = 0;
-  std::uint64_t ended_ = 0;
-  bool closing_ = false;
-  std::uint64_t attempts_ = 0;
-  std::deque<std::pair<std::uint64_t, upgrade_record>> history_;  // with the last request answered
   upgrade_stats stats_;
 };
 

@@ -393,6 +393,25 @@ TEST_F(http_body_test, what_a_handler_throws_is_answered) {
   EXPECT_EQ(said[2], "too late");
 }
 
+TEST_F(http_body_test, hooks_that_throw_hurt_nobody) {
+  server_options options;
+  options.on_failure = [](const handler_failure&) { throw std::runtime_error("no log either"); };
+  options.access_log = [](const access_record&) { throw 1; };
+  server& s = start(
+      [](request& q, response& p) {
+        if (q.path() == "/failure") throw std::runtime_error("no");
+        p.text("yes\n");
+      },
+      options);
+  wire w = connect();
+  w.send(get("/failure"));
+  EXPECT_EQ(w.read().status, 500);
+  w.send(get("/"));
+  EXPECT_EQ(w.read().body, "yes\n");
+  // The failure, what was thrown about it, and by the log for each of the two.
+  until([&] { return s.statistics().handler_failures == 4; });
+}
+
 TEST_F(http_body_test, misuse_of_a_response_is_an_error_that_names_it) {
   start([](request& q, response& p) {
     EXPECT_THROW(p.status(199), std::invalid_argument);

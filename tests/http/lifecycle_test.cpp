@@ -184,6 +184,55 @@ TEST_F(http_lifecycle_test, a_hijacked_connection_is_told_and_waited_for) {
   EXPECT_TRUE(s.wait_drained_for(20s));
 }
 
+TEST_F(http_lifecycle_test, a_hook_of_a_hijacked_connection_that_throws_ends_nothing) {
+  server& s = start([&](request&, response& p) {
+    hijacked h = p.hijack();
+    h.on_refuse([] { throw std::runtime_error("no"); });
+    h.write(std::string_view("welcome\n"));
+    char room[64];
+    h.read(room);
+    h.write(std::string_view("bye\n"));
+  });
+  wire w = connect();
+  w.send(get("/"));
+  EXPECT_EQ(w.until("\n"), "welcome\n");
+  s.refuse();
+  until([&] { return s.statistics().handler_failures == 1; });
+  w.send("x");
+  EXPECT_EQ(w.read_all(), "bye\n");
+  EXPECT_TRUE(s.wait_drained_for(20s));
+}
+
+// What the probe of upgrades shows between processes, from the inside.
+TEST_F(http_lifecycle_test, an_idle_connection_is_passed_on_with_what_is_on_its_way) {
+  std::atomic<int> copy{-1};
+  server& s = start([](request&, response& p) { p.text("first\n"); });
+  wire w = connect();
+  w.send(get("/"));
+  EXPECT_EQ(w.read().body, "first\n");
+  until([&] { return s.connections().at(0).state == "idle"; });
+  s.refuse({.serve = true, .pass_on = [&](int fd) {
+              w.send(get("/"));  // it arrives when nobody here reads any more
+              copy = ::dup(fd);
+              return true;
+            }});
+  EXPECT_TRUE(s.wait_drained_for(20s));
+  EXPECT_EQ(s.statistics().passed_on, 1u);
+  server next([](request&, response& p) { p.text("second\n"); });
+  next.serve(net::tcp_stream::adopt(copy.load()));
+  EXPECT_EQ(w.read().body, "second\n");
+}
+
+TEST_F(http_lifecycle_test, an_idle_connection_that_nobody_takes_is_closed) {
+  server& s = start([](request&, response& p) { p.text("first\n"); });
+  wire w = connect();
+  w.send(get("/"));
+  EXPECT_EQ(w.read().body, "first\n");
+  s.refuse({.serve = true, .pass_on = [](int) -> bool { throw std::runtime_error("no"); }});
+  EXPECT_TRUE(w.ended());
+  EXPECT_EQ(s.statistics().passed_on, 0u);
+}
+
 TEST_F(http_lifecycle_test, a_hijacked_connection_may_outlive_its_handler) {
   std::optional<hijacked> kept;
   chan<int> done(1);

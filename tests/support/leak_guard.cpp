@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/leak_guard.hpp"
 
+#include "fiber/sanitizer.hpp"
 #include "sigsafe/intake.hpp"
 #include "support/proc_self.hpp"
 #include "sys/clock.hpp"
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 namespace sigrun::test {
 namespace {
@@ -129,8 +131,11 @@ std::vector<std::string> leaks_since(const process_snapshot& before,
   }
 }
 
-leak_guard::leak_guard(leak_allowance allowed)
-    : allowed_(allowed), before_(process_snapshot::take()) {}
+leak_guard::leak_guard(leak_allowance allowed) : allowed_(allowed) {
+  // ThreadSanitizer has a thread of its own from the program's first one on.
+  if (SIGRUN_TSAN) std::thread([] {}).join();
+  before_ = process_snapshot::take();
+}
 
 leak_guard::~leak_guard() {
   for (const std::string& leak : leaks_since(before_, allowed_)) ADD_FAILURE() << leak;

@@ -35,44 +35,47 @@ class held_request {
   sigrun::net::tcp_stream stream_;
 };
 
+// After a hand-over: the old one drains, as long as its last request is held.
+class draining_service : public upgraded_service {
+ public:
+  draining_service() : old(pid()), held_(*this) {
+    // Until that is said, a stop of the new one leaves the old one in charge.
+    EXPECT_EQ(get("/upgrade"), "upgraded|none||1\n");
+    next = await_next().pid;
+  }
+  // Lets the request go: it is the old one that answers, and ends well.
+  void finish() {
+    ::kill(old, SIGUSR1);
+    const std::string answer = held_.answer();
+    EXPECT_NE(answer.find("held by " + std::to_string(old)), std::string::npos) << answer;
+    EXPECT_EQ(end_of(old), 0);
+  }
+  const int old;
+  int next = 0;
+
+ private:
+  held_request held_;
+};
+
 TEST(UpgradeEnds, WhatIsInFlightIsFinishedByTheOldOne) {
-  upgraded_service service;
-  const int old = service.pid();
-  held_request held(service);
-  service.ask(old);
-  const int next = service.await_next().pid;
-  service.await_answer_of(next);
-  ::kill(old, SIGUSR1);
-  const std::string answer = held.answer();
-  EXPECT_NE(answer.find("held by " + std::to_string(old)), std::string::npos) << answer;
-  EXPECT_EQ(service.end_of(old), 0);
+  draining_service service;
+  service.await_answer_of(service.next);
+  service.finish();
 }
 
 TEST(UpgradeEnds, ASignalWhileTheOldOneDrainsDoesNotCutItShort) {
-  upgraded_service service;
-  const int old = service.pid();
-  held_request held(service);
-  EXPECT_EQ(service.get("/upgrade"), "upgraded|none||1\n");
-  service.await_next();
-  ::kill(old, SIGTERM);
-  ::kill(old, SIGUSR1);
-  EXPECT_NE(held.answer().find("held by"), std::string::npos);
-  EXPECT_EQ(service.end_of(old), 0);
+  draining_service service;
+  ::kill(service.old, SIGTERM);
+  service.finish();
 }
 
 TEST(UpgradeEnds, TheNextUpgradeWaitsForTheOldOneToDrain) {
-  upgraded_service service;
-  const int first = service.pid();
-  held_request held(service);
-  service.ask(first);
-  const int second = service.await_next().pid;
-  service.ask(second);
-  service.await_answer_of(second);
-  ::kill(first, SIGUSR1);
-  EXPECT_NE(held.answer().find("held by"), std::string::npos);
-  EXPECT_EQ(service.end_of(first), 0);
+  draining_service service;
+  service.ask(service.next);
+  service.await_answer_of(service.next);
+  service.finish();
   const int third = service.await_next().pid;
-  EXPECT_EQ(service.end_of(second), 0);
+  EXPECT_EQ(service.end_of(service.next), 0);
   EXPECT_EQ(service.get("/pid"), std::to_string(third));
 }
 
@@ -117,20 +120,13 @@ TEST(UpgradeEnds, WhenTheOldOneDiesBeforeItSaysGoTheNewOneTakesCharge) {
 }
 
 TEST(UpgradeEnds, AStopWhileItWaitsForTheOldOneToDrainIsNotHeldUp) {
-  upgraded_service service;
-  const int first = service.pid();
-  held_request held(service);
-  // Until that is said, a stop of the new one leaves the old one in charge.
-  EXPECT_EQ(service.get("/upgrade"), "upgraded|none||1\n");
-  const int second = service.await_next().pid;
-  service.ask(second);
-  ::kill(second, SIGTERM);
-  ::kill(first, SIGUSR1);
-  EXPECT_NE(held.answer().find("held by"), std::string::npos);
-  EXPECT_EQ(service.end_of(first), 0);
+  draining_service service;
+  service.ask(service.next);
+  ::kill(service.next, SIGTERM);
+  service.finish();
   // Whose child it is at its end is a matter of chance.
-  const int end = service.end_of(second);
-  EXPECT_TRUE(end == SIGTERM || ::kill(second, 0) != 0) << end;
+  const int end = service.end_of(service.next);
+  EXPECT_TRUE(end == SIGTERM || ::kill(service.next, 0) != 0) << end;
 }
 
 TEST(UpgradeStorm, RequestsDuringAnAttemptAreOneMore) {

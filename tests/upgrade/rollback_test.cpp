@@ -151,4 +151,16 @@ TEST_F(UpgradeProgram, WithoutAFileOrThePermissionNothingChangesAndItCanBeTriedA
   EXPECT_NE(service.await_next().pid, 0);
 }
 
+TEST(UpgradeCheck, WithoutDescriptorsNothingChangesAndItCanBeTriedAgain) {
+  upgraded_service service;
+  const std::string record = service.get("/upgrade_without_descriptors");
+  EXPECT_TRUE(record.starts_with("rolled back|not started|")) << record;
+  EXPECT_NE(record.find("Too many open files"), std::string::npos) << record;
+  const int old = service.pid();
+  EXPECT_EQ(service.get("/pid"), std::to_string(old));
+  service.ask(old);
+  EXPECT_NE(service.await_next().pid, old);
+  EXPECT_EQ(service.end_of(old), 0);
+}
+
 }  // namespace

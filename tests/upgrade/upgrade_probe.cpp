@@ -18,6 +18,7 @@
 #include <sigrun/upgrade.hpp>
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -112,7 +113,8 @@ std::string stats_text(const sigrun::upgrader& upgrade) {
          " attempts " + std::to_string(s.attempts) + " upgraded " + std::to_string(s.upgraded) +
          " rolled_back " + std::to_string(s.rolled_back) + " passed_on " +
          std::to_string(s.passed_on) + " pid " + std::to_string(::getpid()) + " predecessor " +
-         std::to_string(upgrade.predecessor()) + "\n";
+         std::to_string(upgrade.predecessor()) + " taken " + std::to_string(s.connections_taken) +
+         "\n";
 }
 
 // What a child of ours has: its files and what is in its environment about upgrades.
@@ -167,6 +169,15 @@ void run_probe(sigrun::graceful& life) {
     p.text("held by " + std::to_string(::getpid()));
   });
   routes.get("/upgrade", [&](auto&, auto& p) { p.text(record_text(upgrade.upgrade())); });
+  routes.get("/upgrade_without_descriptors", [&](auto&, auto& p) {
+    rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{0, before.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+    const sigrun::upgrade_record record = upgrade.upgrade();
+    ::setrlimit(RLIMIT_NOFILE, &before);
+    p.text(record_text(record));
+  });
   routes.get("/stats", [&](auto&, auto& p) { p.text(stats_text(upgrade)); });
   routes.get("/child", [](auto&, auto& p) { p.text(look_into_a_child()); });
   routes.get("/number", [&](auto&, auto& p) { p.text(std::to_string(config->load()->number)); });

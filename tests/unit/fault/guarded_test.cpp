@@ -35,10 +35,6 @@ class Guarded : public leak_guard_test {
   Guarded()
       : leak_guard_test(
             {.actions = signal_set::of(32, 33, SIGSEGV, SIGBUS, SIGFPE), .mask = signal_set{}}) {}
-  // ThreadSanitizer has a thread of its own from the program's first one on.
-  static void SetUpTestSuite() {
-    std::thread([] {}).join();
-  }
 };
 
 // By this name GoogleTest runs them first, while nothing is installed yet that a child would not

@@ -15,6 +15,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -68,6 +69,19 @@ TEST(OrphansTest, WhatAJobLeavesBehindIsReapedAndTold) {
   EXPECT_EQ(adopted.stats().reaped, 2u);
   EXPECT_EQ(adopted.stats().failed, 2u);
   EXPECT_EQ(adopted.stats().left, 0u);
+}
+
+TEST(OrphansTest, ACallThatThrowsHoldsNothingUp) {
+  orphans adopted({.ended = [](const orphan&) { throw std::runtime_error("no"); }});
+  for (int i = 0; i < 2; ++i) {
+    auto child = leave_behind("exit 7");
+    number_from(child);
+    child.wait();
+    let_it_end(child);
+    orphan one;
+    ASSERT_TRUE(next(adopted, one));
+    EXPECT_EQ(one.status.code, 7);
+  }
 }
 
 TEST(OrphansTest, NoStatusOfAJobIsTakenHoweverManyEndBesideOrphans) {

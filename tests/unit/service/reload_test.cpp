@@ -13,6 +13,7 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -125,6 +126,24 @@ TEST_F(ReloadTest, WhatIsWrongIsRefusedAndTheOldVersionStays) {
   EXPECT_EQ(config.stats().refused, 2U);
   write(5, 6);
   EXPECT_EQ(config.reload().version, 2U);
+}
+
+TEST_F(ReloadTest, WithoutDescriptorsTheOldVersionStays) {
+  write(1, 2);
+  reloader<settings> config(path, quiet());
+  write(3, 4);
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  const reload_record got = config.reload();
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(got.outcome, reload_outcome::refused);
+  EXPECT_NE(got.failure.find("Too many open files"), std::string::npos) << got.failure;
+  EXPECT_EQ(config.load()->a, 1);
+  EXPECT_EQ(config.reload().outcome, reload_outcome::published);
+  EXPECT_EQ(config.load()->a, 3);
 }
 
 TEST_F(ReloadTest, AProgramDoesNotStartWithWhatIsWrong) {
