@@ -152,7 +152,7 @@ def activation(program, folder):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # Who comes before the gateway does is served.
         early = socket.create_connection(listener.getsockname(), WAIT_S)
-        early.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        early.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         at = started(program, folder, listener=listener)
         assert at.port == listener.getsockname()[1], "it has opened one of its own"
         assert early.makefile().read().startswith("HTTP/1.1 200 ")

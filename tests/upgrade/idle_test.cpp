@@ -113,7 +113,7 @@ TEST(UpgradeIdle, WheneverARequestComesItIsAnswered) {
       const auto at =
           begin + std::chrono::duration_cast<std::chrono::nanoseconds>(idle_grace * around(random));
       asking.push_back(sigrun::go([&, at, one = client.get()] {
-        sigrun::sleep_until(at);
+        sigrun::sleep_until(at);  // tidy: allow sleep, moments are what this is about
         const auto answer = one->ask();
         EXPECT_TRUE(answer.pid == old || answer.pid == next)
             << "seed " << seed << ", round " << round << ": " << answer.pid << answer.what;

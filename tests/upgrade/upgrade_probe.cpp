@@ -107,6 +107,16 @@ std::string record_text(const sigrun::upgrade_record& record) {
          "|" + record.what + "|" + std::to_string(record.requests) + "\n";
 }
 
+sigrun::upgrade_record upgrade_without_descriptors(sigrun::upgrader& upgrade) {
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit none{0, before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  sigrun::upgrade_record record = upgrade.upgrade();
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  return record;
+}
+
 std::string stats_text(const sigrun::upgrader& upgrade) {
   const sigrun::upgrade_stats s = upgrade.stats();
   return "requests " + std::to_string(s.requests) + " late " + std::to_string(s.too_late) +
@@ -169,15 +179,8 @@ void run_probe(sigrun::graceful& life) {
     p.text("held by " + std::to_string(::getpid()));
   });
   routes.get("/upgrade", [&](auto&, auto& p) { p.text(record_text(upgrade.upgrade())); });
-  routes.get("/upgrade_without_descriptors", [&](auto&, auto& p) {
-    rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    const rlimit none{0, before.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &none);
-    const sigrun::upgrade_record record = upgrade.upgrade();
-    ::setrlimit(RLIMIT_NOFILE, &before);
-    p.text(record_text(record));
-  });
+  routes.get("/upgrade_without_descriptors",
+             [&](auto&, auto& p) { p.text(record_text(upgrade_without_descriptors(upgrade))); });
   routes.get("/stats", [&](auto&, auto& p) { p.text(stats_text(upgrade)); });
   routes.get("/child", [](auto&, auto& p) { p.text(look_into_a_child()); });
   routes.get("/number", [&](auto&, auto& p) { p.text(std::to_string(config->load()->number)); });
