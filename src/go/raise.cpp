@@ -11,6 +11,9 @@
 #include "sched/sched.hpp"
 #include "sys/signal.hpp"
 
+#include <pthread.h>
+
+#include <atomic>
 #include <csignal>
 #include <cstring>
 #include <memory>
@@ -62,6 +65,24 @@ std::exception_ptr from_word(const void* word) noexcept {
   return error;
 }
 
+// getpid(2), without the system call. A child of vfork(2) or of a bare clone(2) runs no handlers.
+class own_pid {
+ public:
+  static int get() noexcept {
+    static const bool hooked = pthread_atfork(nullptr, nullptr, &own_pid::forget) == 0;
+    int pid = known.load(std::memory_order_relaxed);
+    if (pid != 0) return pid;
+    pid = sys::getpid();
+    if (hooked) known.store(pid, std::memory_order_relaxed);
+    return pid;
+  }
+
+ private:
+  static void forget() noexcept { known.store(0, std::memory_order_relaxed); }
+  static constinit inline std::atomic<int> known{0};
+};
+
+// Of the uid there is no copy: setuid(2) may change it at any moment.
 signal_event event_of(const sched::raised_record& record, const g& to) noexcept {
   signal_event event;
   event.signo = record.signo;
@@ -70,8 +91,8 @@ signal_event event_of(const sched::raised_record& record, const g& to) noexcept 
   event.origin = signal_origin::goroutine;
   event.count = record.count;
   event.merged = record.count > 1;
-  event.pid = sys::getpid();
-  event.uid = static_cast<std::uint32_t>(sys::call(SYS_getuid));
+  event.pid = own_pid::get();
+  event.uid = sys::getuid();
   event.tid = sched::current_machine()->tid;
   event.sequence = record.sequence;
   event.value_bits = record.value;

@@ -13,6 +13,8 @@
 #include <sigrun/sync.hpp>
 #include <sigrun/time.hpp>
 
+#include <sys/wait.h>
+
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -109,6 +111,32 @@ TEST_F(Raise, WhatHasNoHandlerWaitsForOneAndKeepsNobodyBusy) {
     preempt_point();
     EXPECT_EQ(seen, "bac");
     EXPECT_TRUE(info_of(goroutine_id())->deferred.empty());
+  }).join();
+}
+
+// A child of fork(2) goes on as the goroutine that it was, without the others.
+TEST_F(Raise, AnEventAfterForkAndSetuidHasTheIdsOfThen) {
+  std::optional<signal_event> got;
+  go([&] {
+    const goroutine_ref self = this_goroutine();
+    const raise_handler usr1(SIGUSR1, [&](const signal_event& event) { got = event; });
+    const auto ids_are_right = [&] {
+      self.raise(SIGUSR1);
+      preempt_point();
+      return got->pid == getpid() && got->uid == getuid();
+    };
+    EXPECT_TRUE(ids_are_right());
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(45);
+      if (!ids_are_right()) _exit(1);
+      if (getuid() != 0) _exit(0);
+      _exit(setuid(65'534) == 0 && ids_are_right() ? 0 : 2);
+    }
+    int status = -1;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(ids_are_right());
   }).join();
 }
 
