@@ -15,9 +15,12 @@
 // the scheduler's lock is one step. Signals are closed everywhere but on the M at large, whose
 // handler queues them in the order in which the kernel has them.
 //
+// In time: one more run has two signals and a goroutine that never comes back, and in it sysmon's
+// patience is long: it has the stand-by thread look when nothing else can move. Then it must not
+// have been needed, if an M was idle beside an idle P when the news came.
+//
 // What it does not show: what several of these do together, since only one of them happens in a
-// run; the order of signals beyond the run with two of them; that news is looked at in time (without
-// find_idle, or without the rescue, it holds as well), nor that release() needs its look.
+// run; the order of signals beyond the runs with two of them; nor that release() needs its look.
 //
 // Checked: never two owners, nor two who wait for signals; signals are dispatched in order, by the
 // owner; nobody touches the parker of a bed that has been left; when nothing can move any more,
@@ -50,6 +53,15 @@ bool r_waits, r_ready = true, r_stuck;  // the receiver
 bool other_ready, other_ran = true;
 byte signals = 1;
 bool loses, sticks, elsewhere;    // what may happen in this run
+bool patient;                     // sysmon sees news late: when nothing else moves any more
+bool asked;                       // somebody idle was there to look at the news
+#define news_lie (at_large != 0 && consumer == NEWS && owner == 0)
+#ifdef BUG_NOBODY_LOOKS
+#define BUG_NO_FIND_IDLE
+#define rescued false
+#else
+#define rescued news_lie
+#endif
 
 // ------------------------------------------------------------------------------- the scheduler
 
@@ -87,10 +99,13 @@ inline nudge() {
   atomic {
     was = consumer;
     consumer = NEWS;
+    asked = (patient && was == AT_LARGE && idle_ps > 0 && (idle[1] || idle[2]));
     if
     :: was >= 10 -> kick[was - 10] = true
+#ifndef BUG_NO_FIND_IDLE
     :: was == AT_LARGE && idle_ps > 0 && idle[1] -> look[1] = true
     :: was == AT_LARGE && idle_ps > 0 && !idle[1] && idle[2] -> look[2] = true
+#endif
     :: else -> skip
     fi;
     was = 0
@@ -194,6 +209,7 @@ proctype machine(byte me) {
   byte x, was, k;
   bool found;
 top:
+#ifndef BUG_REST_BLIND
   if
   :: consumer == NEWS ->
      if
@@ -206,6 +222,7 @@ top:
      fi
   :: else -> skip
   fi;
+#endif
   if
   :: !has_p[me] ->
      take_idle_p();
@@ -222,7 +239,10 @@ top:
     found = r_ready || other_ready;
     if :: !found -> has_p[me] = false; idle_ps++ :: else -> skip fi
   };
-  if :: found || r_ready || other_ready -> take_idle_p(); goto top :: else -> skip fi;
+  if
+  :: found || r_ready || other_ready -> found = false; take_idle_p(); goto top
+  :: else -> skip
+  fi;
 
 go_idle:
   if
@@ -275,7 +295,7 @@ machine_wait:
 #ifndef BUG_LEAVE_BED
   if :: found -> skip :: else -> notified[me] fi;
 #endif
-  atomic { alive[me] = false; gathers[me] = false };
+  atomic { alive[me] = false; gathers[me] = false; found = false };
 #ifndef BUG_FORGETS_GATHERED
   run_soon();
 #endif
@@ -334,7 +354,8 @@ active proctype stand_by() {
   :: if
      :: atomic { kick[STANDBY] -> kick[STANDBY] = false }
      :: at_large == 0 && owner == 0 && idle[1] + idle[2] + r_stuck == 2 -> skip   // the lease
-     :: at_large != 0 && consumer == NEWS && owner == 0 -> skip // sysmon has seen it
+     :: !patient && rescued -> skip                             // sysmon has seen it
+     :: timeout && patient && rescued -> assert(!asked)
      fi;
      if
      :: atomic { (consumer == NEWS || at_large == 0) && wanters == 0 && owner == 0 -> owner = me };
@@ -371,6 +392,7 @@ init {
     has_p[1] = true; run machine(1); run machine(2);
     if
     :: sticks = true
+    :: sticks = true; signals = 2; patient = true
     :: elsewhere = true
     :: loses = true
     :: other_ran = false; run other()
@@ -378,7 +400,7 @@ init {
     fi;
     run kernel()
   };
-  timeout ->
+  timeout && !rescued ->
     assert(delivered == signals && empty(pending) && empty(ring));
     assert(other_ran);
     assert(r_stuck || (got == signals && r_waits));
