@@ -20,18 +20,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// ThreadSanitizer does not survive a fork, nor a clone, of many threads.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SIGRUN_LAB_TSAN 1
-#endif
-#endif
-#if defined(SIGRUN_LAB_TSAN) || defined(__SANITIZE_THREAD__)
-constexpr bool may_fork = false;
-#else
-constexpr bool may_fork = true;
-#endif
-
 signal_chan subscribe(signal_set signals) {
   signal_chan events(256);
   notify_options options;
@@ -83,11 +71,9 @@ void start_actors(storm& in) {
   in.start_thread("pace-urg", pace_urgent);
   in.start_thread("flip-send", send_flipped);
   in.start_goroutine("flip-send-go", send_flipped);
-  if (may_fork) {
-    in.start_thread("fork", fork_children);
-    in.start_goroutine("fork-go", fork_children);
-    in.start_goroutine("spawn", spawn_children);
-  }
+  in.start_thread("fork", fork_children);
+  in.start_goroutine("fork-go", fork_children);
+  in.start_goroutine("spawn", spawn_children);
   in.start_thread("churn", churn_threads);
   constexpr bool takes = false;
   in.start_thread("flip", flip_on_a_thread, takes);
