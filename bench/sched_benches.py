@@ -132,8 +132,8 @@ BENCHES = (
           (Check("sigrun", "late_ns", 11e6), Check("sigrun, marked", "late_ns", 12e6)),
           ("late_ns", "late_p99_ns"), rounds=5),
     Bench("raise",
-          "a signal raised by a goroutine and handled: at itself, many at a time, at one that waits, "
-          "and a preemption point where nothing is to be done",
+          "a signal raised by a goroutine and handled: at itself, many at a time, at one that "
+          "waits; and a preemption point where nothing is to be done",
           "<= 0.5 x a signal of the kernel's to oneself; <= 5 ns a point",
           (Row("kernel, empty handler", "floor", ("bench_raise", "kernel")),
            ours("sigrun P=1", "bench_raise", "goroutine", "1"),
