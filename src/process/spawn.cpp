@@ -190,10 +190,6 @@ struct started {
   long failure = 0;  // negated errno
 };
 
-// clone(2) by the name under which ThreadSanitizer does not replace it: it would take this child
-// for one of fork(2), whose memory is its own, and put its locks in order in it, which are ours.
-extern "C" int __clone(int (*main)(void*), void* stack, int flags, void* argument, ...);
-
 started clone_and_exec(start_block& block) {
   const child_stack stack;
   started child;
