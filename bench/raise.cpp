@@ -22,23 +22,23 @@ constexpr int many = 32;  // half of the queue
 
 void at_oneself(bench::report& report) {
   const sigrun::goroutine_ref self = sigrun::this_goroutine();
-  report.samples("bare_point", bench::per_operation(500, 100'000, [](long n) {
+  report.samples("bare_point", bench::per_operation(200, 50'000, [](long n) {
                    for (long i = 0; i < n; ++i) sigrun::preempt_point();
                  }));
   long handled = 0;
   long raised = 0;
   const sigrun::raise_handler count(SIGUSR1, [&](const sigrun::signal_event&) { ++handled; });
-  report.samples("point", bench::per_operation(500, 100'000, [](long n) {
+  report.samples("point", bench::per_operation(200, 50'000, [](long n) {
                    for (long i = 0; i < n; ++i) sigrun::preempt_point();
                  }));
-  report.samples("self", bench::per_operation(500, 2'000, [&](long n) {
+  report.samples("self", bench::per_operation(200, 1'000, [&](long n) {
                    for (long i = 0; i < n; ++i) {
                      self.raise(SIGUSR1);
                      sigrun::preempt_point();
                    }
                    raised += n;
                  }));
-  report.samples("many", bench::per_operation(500, 100L * many, [&](long n) {
+  report.samples("many", bench::per_operation(200, 32L * many, [&](long n) {
                    for (long i = 0; i < n; i += many) {
                      for (int k = 0; k < many; ++k) self.raise(SIGUSR1);
                      sigrun::preempt_point();
@@ -57,7 +57,7 @@ void at_another(bench::report& report) {
     stop.recv();
   });
   long raised = 0;
-  report.samples("other", bench::per_operation(300, 1'000, [&](long n) {
+  report.samples("other", bench::per_operation(150, 500, [&](long n) {
                    for (long i = 0; i < n; ++i) {
                      target.raise(SIGUSR1);
                      ++raised;
@@ -75,7 +75,7 @@ void by_kernel(bench::report& report) {
   action.sa_sigaction = do_nothing;
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   sigaction(SIGUSR1, &action, nullptr);
-  report.samples("self", bench::per_operation(500, 1'000, [](long n) {
+  report.samples("self", bench::per_operation(200, 500, [](long n) {
                    for (long i = 0; i < n; ++i) raise(SIGUSR1);
                  }));
 }
