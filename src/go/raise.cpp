@@ -82,8 +82,7 @@ class own_pid {
   static constinit inline std::atomic<int> known{0};
 };
 
-// Of the uid there is no copy: setuid(2) may change it at any moment.
-signal_event event_of(const sched::raised_record& record, const g& to) noexcept {
+signal_event event_of(const sched::raised_record& record, const g& to, std::uint32_t uid) noexcept {
   signal_event event;
   event.signo = record.signo;
   event.code = SI_QUEUE;
@@ -92,7 +91,7 @@ signal_event event_of(const sched::raised_record& record, const g& to) noexcept 
   event.count = record.count;
   event.merged = record.count > 1;
   event.pid = own_pid::get();
-  event.uid = sys::getuid();
+  event.uid = uid;
   event.tid = sched::current_machine()->tid;
   event.sequence = record.sequence;
   event.value_bits = record.value;
@@ -117,7 +116,13 @@ class running_handlers {
 void run_handlers(g* gp, inbox& mail) {
   const running_handlers meanwhile(gp);
   sched::raised_record record;
-  while (mail.take(record)) raise_access::call(mail, event_of(record, *gp));
+  if (!mail.take(record)) return;
+  // It may change by setuid(2) at any moment, so it is kept for one point alone: the system call
+  // takes longer than all else here.
+  const std::uint32_t uid = sys::getuid();
+  do {
+    raise_access::call(mail, event_of(record, *gp, uid));
+  } while (mail.take(record));
 }
 
 // Set as the scheduler's raised runner. An exception may not leave a destructor that blocks while
