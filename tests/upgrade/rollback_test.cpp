@@ -152,6 +152,9 @@ TEST_F(UpgradeProgram, WithoutAFileOrThePermissionNothingChangesAndItCanBeTriedA
 }
 
 TEST(UpgradeCheck, WithoutDescriptorsNothingChangesAndItCanBeTriedAgain) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer needs a pipe to look whether an object is there";
+#endif
   upgraded_service service;
   const std::string record = service.get("/upgrade_without_descriptors");
   EXPECT_TRUE(record.starts_with("rolled back|not started|")) << record;
