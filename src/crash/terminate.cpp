@@ -38,6 +38,7 @@ const char* message_of(const std::type_info& type, void* object) noexcept {
 [[noreturn]] void on_terminate() noexcept {
   const std::type_info* const type = abi::__cxa_current_exception_type();
   report::exception_note* const note = type != nullptr ? report::claim_exception_note() : nullptr;
+  report::abort_is_coming();
   if (note != nullptr) {
     // The type's name first: should the rest fail, a second fault still finds it.
     keep_text(note->type, type->name());

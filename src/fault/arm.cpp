@@ -86,6 +86,14 @@ void arm() {
   // A child of fork whose parent had a runtime: what is installed from here on is its own.
   if (in.pid != sys::getpid()) in.pid = 0;
   symbol::refresh_modules();
+  static const bool told = [] {
+    const auto another_tid = [] { sigsafe::current_thread_faults().tid = sys::gettid(); };
+    if (const int error = pthread_atfork(nullptr, nullptr, another_tid)) {
+      fail(error, "sigrun: a hook for forked children");
+    }
+    return true;
+  }();
+  static_cast<void>(told);
   sched::set_end_of_faulting(&end_of_goroutine);
   in.recover.store(&recover);
   sigsafe::recoverable_faults.for_each(&install);

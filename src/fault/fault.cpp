@@ -8,6 +8,7 @@
 #include "sched/machine.hpp"
 #include "sched/sched.hpp"
 #include "symbol/cfi.hpp"
+#include "sys/signal.hpp"
 
 #include <atomic>
 
@@ -27,6 +28,7 @@ void add(std::atomic<std::uint64_t>& to, std::uint64_t n = 1) noexcept {
 
 [[gnu::noinline, gnu::cold]] void look_up(sigsafe::thread_faults& thread) noexcept {
   thread.exceptions = fiber::this_thread_words().exceptions;
+  thread.tid = sys::gettid();
 }
 
 fiber::eh_globals& exception_state() noexcept {

@@ -35,12 +35,24 @@ bool on_signal_stack(std::uint64_t address, const ucontext_t& context) noexcept 
          within(address, reinterpret_cast<std::uint64_t>(its.ss_sp), its.ss_size);
 }
 
+// What a walk need not ask the kernel about: a goroutine's stack; else the page of the guard's
+// frame, where its caller waits for it.
+symbol::memory known_memory(const guard_frame* guard) noexcept {
+  if (const sched::g* const gp = sched::g_on(sched::current_machine())) {
+    const auto low = reinterpret_cast<std::uint64_t>(gp->stack.low);
+    return {low, low + gp->stack.size()};
+  }
+  if (guard == nullptr) return {};
+  const std::uint64_t page = guard->stack_pointer & ~(symbol::page_size - 1);
+  return {page, page + symbol::page_size};
+}
+
 // Fills in the stack, and looks at each frame up to the guard; without one, up to the first that
 // may catch.
 walked walk(const symbol::registers& from, const guard_frame* guard, fault& what) noexcept {
   walked out;
   symbol::registers at = from;
-  symbol::memory memory;
+  symbol::memory memory = known_memory(guard);
   out.pc = at.pc;
   out.sp = at.sp();
   bool decided = false;
@@ -107,7 +119,8 @@ void note(const siginfo_t& info, const symbol::registers& at, const ucontext_t& 
   what.address = what.has_address ? reinterpret_cast<std::uintptr_t>(info.si_addr) : 0;
   what.pc = at.pc;
   const sched::machine* const m = sched::current_machine();
-  what.tid = m != nullptr && m->tid != 0 ? int{m->tid} : sys::gettid();
+  const int tid = m != nullptr ? int{m->tid} : sigsafe::current_thread_faults().tid;
+  what.tid = tid != 0 ? tid : sys::gettid();
   what.goroutine = m != nullptr && m->current != nullptr ? std::uint64_t{m->current->id} : 0;
   note_registers(at, context, what);
 }

@@ -19,13 +19,25 @@ namespace {
 
 constinit crash_config config{};
 constinit crash_state* state = nullptr;
-constinit std::atomic<int> owner{0};  // tid of who reports
+constinit std::atomic<int> owner{0};     // tid of who reports
+constinit std::atomic<int> aborting{0};  // tid of who is about to call abort()
+constinit std::int64_t abort_begun_ns = 0;
 constinit std::atomic<level> wanted_level{level::all};
 constinit std::atomic<int> note_phase{0};  // 0 free, 1 claimed, 2 published
 constinit exception_note note{};
 
 constexpr auto nested =
     signal_set::of(SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGALRM, SIGURG);
+
+// The process's own timer, so that who sets an alarm meanwhile does not move it. Made at install.
+constinit int timer = -1;
+constinit const char timer_mark = 0;
+
+bool is_the_timers(const siginfo_t& info) noexcept {
+  if (timer < 0) return info.si_signo == SIGALRM;
+  return info.si_signo == SIGALRM && info.si_code == SI_TIMER &&
+         info.si_value.sival_ptr == &timer_mark;
+}
 
 [[noreturn]] void die_of_the_first() noexcept { sigsafe::die_by(state->signo, &state->info); }
 
@@ -38,22 +50,44 @@ constexpr auto nested =
   }
 }
 
-// Every signal that is handled while a report is under way comes here first.
-SIGRUN_HANDLER_ONLY void while_ending(int signo, const siginfo_t& info) noexcept {
-  if (signo == SIGURG) return;
+// Every signal that is handled while a report is under way comes here first. True: that was all.
+SIGRUN_HANDLER_ONLY bool while_ending(int signo, const siginfo_t& info) noexcept {
+  if (signo == SIGURG) return false;
+  if (signo == SIGALRM && !is_the_timers(info)) return true;
   if (signo == SIGALRM || owner.load() == sys::gettid()) die_of_the_first();  // (3)
   if (info.si_code > SI_USER && config.signals.has(signo)) wait_for_the_end();
+  return false;
 }
 
-void start_the_clock() noexcept {
+void start_the_clock(std::int64_t time_ns,
+                     bool (*then)(int signo, const siginfo_t& info) noexcept) noexcept {
   const sys::kernel_sigaction ours = sigsafe::our_action();
   sys::rt_sigaction(SIGALRM, &ours, nullptr);
-  sigsafe::the_intake().ending.store(&while_ending);
-  itimerval when{};
-  when.it_value.tv_sec = config.time_ns / 1'000'000'000;
-  when.it_value.tv_usec = config.time_ns % 1'000'000'000 / 1000;
-  sys::call(SYS_setitimer, ITIMER_REAL, &when, nullptr);
-  sys::unblock(nested);
+  sigsafe::the_intake().ending.store(then);
+  const std::int64_t seconds = time_ns / 1'000'000'000, rest = time_ns % 1'000'000'000;
+  itimerspec when{};
+  when.it_value.tv_sec = seconds;
+  when.it_value.tv_nsec = rest;
+  if (timer >= 0 && !sys::failed(sys::call(SYS_timer_settime, timer, 0, &when, nullptr))) return;
+  timer = -1;
+  itimerval one{};
+  one.it_value.tv_sec = seconds;
+  one.it_value.tv_usec = rest / 1000;
+  sys::call(SYS_setitimer, ITIMER_REAL, &one, nullptr);
+}
+
+// The way to abort() takes too long: the message hangs, or whoever has malloc's lock.
+SIGRUN_HANDLER_ONLY bool while_aborting(int signo, const siginfo_t& info) noexcept {
+  if (signo != SIGALRM || !is_the_timers(info)) return false;
+  sys::tgkill(sys::getpid(), aborting.load(), SIGABRT);
+  return true;
+}
+
+// What a report may take: less what there was before it.
+std::int64_t time_left(std::int64_t now_ns) noexcept {
+  const std::int64_t before = aborting.load() != 0 ? now_ns - abort_begun_ns : 0;
+  const std::int64_t left = config.time_ns - before;
+  return left > time_ns_min ? left : time_ns_min;
 }
 
 void allow_core() noexcept {
@@ -77,11 +111,15 @@ SIGRUN_HANDLER_ONLY bool on_crash(int signo, const siginfo_t& info,
   state->info = info;
   state->tid = self;
   state->begun_ns = sys::now_ns();
-  start_the_clock();
+  const std::int64_t time_ns = time_left(state->begun_ns);
+  state->plan = plan_for(time_ns);
+  state->text_patience_ns = state->plan.text_ns;
+  start_the_clock(time_ns, &while_ending);
+  sys::unblock(nested);
   for (const int spare : config.spare_fds) sys::close(spare);
   state->context = &context;
   state->note = note_phase.load() == 2 && signo == SIGABRT ? &note : nullptr;
-  take_turn(state->begun_ns + 100'000'000, true);
+  take_turn(state->begun_ns + state->plan.turn_ns, true);
   prepare_asking();
   const level detail = traceback_level();
   if (detail == level::crash) allow_core();
@@ -116,12 +154,31 @@ exception_note* claim_exception_note() noexcept {
 }
 void publish_exception_note() noexcept { note_phase.store(2); }
 
+void abort_is_coming() noexcept {
+  int nobody = 0;
+  if (state == nullptr || sys::getpid() != config.pid || owner.load() != 0) return;
+  if (!aborting.compare_exchange_strong(nobody, sys::gettid())) return;
+  abort_begun_ns = sys::now_ns();
+  start_the_clock(config.time_ns / abort_share, &while_aborting);
+  sys::unblock(signal_set::of(SIGALRM, SIGABRT));
+}
+
 long install_crash(const crash_config& wanted) noexcept {
   if (state == nullptr) {
     const long mapped = sys::call(SYS_mmap, nullptr, sizeof(crash_state), PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (sys::failed(mapped)) return mapped;
     state = reinterpret_cast<crash_state*>(mapped);
+  }
+  // A child of fork has lost its parent's.
+  if (timer < 0 || config.pid != wanted.pid) {
+    sigevent how{};
+    how.sigev_notify = SIGEV_SIGNAL;
+    how.sigev_signo = SIGALRM;
+    how.sigev_value.sival_ptr = const_cast<char*>(&timer_mark);
+    int made = -1;
+    const bool failed = sys::failed(sys::call(SYS_timer_create, CLOCK_MONOTONIC, &how, &made));
+    timer = failed ? -1 : made;
   }
   config = wanted;
   set_traceback_level(wanted.detail);

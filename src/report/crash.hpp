@@ -13,8 +13,10 @@
 //   (1) Nothing is allocated or locked: buffers, the directory's descriptor and the symbolizer's
 //       stand ready since install.
 //   (2) The first thread to fail reports; all that fail later wait in their handlers.
-//   (3) A second fault of the reporting thread, and the end of `time_ns`, kept by ITIMER_REAL,
-//       which needs no memory, end the process at once by the first signal and its siginfo.
+//   (3) A second fault of the reporting thread, and the end of `time_ns`, kept by a timer that is
+//       made at install, end the process at once by the first signal and its siginfo. What is said
+//       of an exception before abort() is part of that time: when a fifth of it is over, the report
+//       is begun all the same.
 //   (4) Text first, then the file, which appears under its name when it is complete.
 //   (5) A forked child does not report: see sighandler.cpp.
 #pragma once
@@ -66,6 +68,9 @@ const crash_config& the_crash_config() noexcept;
 exception_note* claim_exception_note() noexcept;
 /// It is filled in.
 void publish_exception_note() noexcept;
+/// The calling thread is on its way to abort(): the clock runs from here.
+void abort_is_coming() noexcept;
+inline constexpr int abort_share = 5;  // of time_ns, a fifth
 
 SIGRUN_SIGNAL_SAFE level traceback_level() noexcept;
 void set_traceback_level(level to) noexcept;

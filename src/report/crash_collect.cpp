@@ -4,6 +4,7 @@
 #include "report/crash_state.hpp"
 #include "report/symbolizer.hpp"
 #include "sigsafe/control.hpp"
+#include "sigsafe/thread_status.hpp"
 #include "sys/clock.hpp"
 #include "sys/file.hpp"
 
@@ -15,64 +16,17 @@
 namespace sigrun::report {
 namespace {
 
-// Of time_ns: goroutines and threads may take this much, and names this much.
-constexpr std::int64_t stacks_ns = 700'000'000;
-constexpr std::int64_t names_ns = 900'000'000;
 constexpr std::int64_t thread_answer_ns = 30'000'000;
-
-void copy_text(char* to, std::size_t room, std::string_view from) noexcept {
-  std::size_t i = 0;
-  for (; i + 1 < room && i < from.size(); ++i) to[i] = from[i];
-  to[i] = '\0';
-}
-
-std::string_view after_prefix(std::string_view line, std::string_view prefix) noexcept {
-  if (line.substr(0, prefix.size()) != prefix) return {};
-  line.remove_prefix(prefix.size());
-  while (!line.empty() && (line[0] == ' ' || line[0] == '\t')) line.remove_prefix(1);
-  return line;
-}
-
-bool take_status_line(void* arg, std::string_view line) noexcept {
-  auto& to = *static_cast<shown_thread*>(arg);
-  if (const auto name = after_prefix(line, "Name:"); !name.empty()) {
-    copy_text(to.name, sizeof to.name, name);
-  } else if (const auto state = after_prefix(line, "State:"); !state.empty()) {
-    to.state = state[0];
-  } else if (auto mask = after_prefix(line, "SigBlk:"); !mask.empty()) {
-    to.blocked = parse_hex(mask);
-    return false;
-  }
-  return true;
-}
-
-class task_path {
- public:
-  task_path(int tid, std::string_view file) noexcept {
-    add("/proc/self/task/");
-    char digits[12];
-    std::size_t n = 0;
-    for (auto rest = static_cast<unsigned>(tid); n == 0 || rest != 0; rest /= 10) {
-      digits[n++] = static_cast<char>('0' + rest % 10);
-    }
-    while (n != 0) text_[size_++] = digits[--n];
-    add(file);
-    text_[size_] = '\0';
-  }
-  const char* c_str() const noexcept { return text_; }
-
- private:
-  void add(std::string_view piece) noexcept {
-    for (const char c : piece) text_[size_++] = c;
-  }
-  char text_[64];
-  std::size_t size_ = 0;
-};
 
 void look_at_thread(int tid, std::int64_t deadline_ns, shown_thread& out) noexcept {
   out.tid = tid;
-  for_each_line(task_path(tid, "/status").c_str(), &take_status_line, &out);
-  if (signal_set{out.blocked}.has(sigsafe::control_signal)) return;  // it would not answer
+  sigsafe::thread_status status;
+  sigsafe::read_thread_status(tid, status);
+  static_assert(sizeof out.name <= sizeof status.name);
+  for (std::size_t i = 0; i + 1 < sizeof out.name; ++i) out.name[i] = status.name[i];
+  out.state = status.state;
+  out.blocked = status.blocked.bits();
+  if (status.blocked.has(sigsafe::control_signal)) return;  // it would not answer
   const std::int64_t soon = sys::now_ns() + thread_answer_ns;
   out.traced = ask_thread(tid, soon < deadline_ns ? soon : deadline_ns, out.trace);
 }
@@ -200,11 +154,11 @@ void collect(crash_state& state, const crash_config&, level detail) noexcept {
   const sched::g* const gp = sched::g_of_this_thread();
   if (gp == nullptr || !sched::look_at_g(gp, state.on)) state.on.self = nullptr;
   if (detail >= level::all) {
-    const std::int64_t stop = sys::now_ns() + stacks_ns;
+    const std::int64_t stop = sys::now_ns() + state.plan.stacks_ns;
     collect_goroutines(state, stop);
     collect_threads(state, stop);
   }
-  collect_names(state, sys::now_ns() + names_ns);
+  collect_names(state, sys::now_ns() + state.plan.names_ns);
 }
 
 }  // namespace sigrun::report

@@ -321,11 +321,11 @@ void write_crash_file(crash_state& state, const crash_config& config) noexcept {
       fd = above;
     }
   }
-  fd_target said;
-  said.fd = config.text_fd;
-  sink say(&fd_target::write, &said);
+  text_target text(state, config);
+  sink& say = text.out;
   fd_target target;
   target.fd = static_cast<int>(fd);
+  target.patience_ns = state.plan.file_ns;
   target.limit = config.file_max;
   if (!sys::failed(fd)) {
     sink out(&fd_target::write, &target);
@@ -335,6 +335,7 @@ void write_crash_file(crash_state& state, const crash_config& config) noexcept {
     write_reason(to, state);
     write_stacks(to, state);
     write_tail(to, state);
+    to.line().key("took_ns").number(sys::now_ns() - state.begun_ns);
     to.line().key("complete").boolean(true).close('}').line();
   }
   const bool whole = !sys::failed(fd) && target.lost == 0;

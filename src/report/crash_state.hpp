@@ -22,11 +22,35 @@ struct shown_thread {
   stack_trace trace;
 };
 
+// How `time_ns` is divided: each wait has its share, and nobody uses up another's. What is left is
+// for the processor; the timer is for what none of this foresees.
+struct time_plan {
+  std::int64_t turn_ns;    // for a dump that is under way
+  std::int64_t stacks_ns;  // goroutines and threads
+  std::int64_t names_ns;   // the symbolizer
+  std::int64_t text_ns;    // waiting for the text's descriptor, in all
+  std::int64_t file_ns;    // and for the file's
+
+  constexpr std::int64_t sum() const noexcept {
+    return turn_ns + stacks_ns + names_ns + text_ns + file_ns;
+  }
+};
+constexpr time_plan plan_for(std::int64_t time_ns) noexcept {
+  const std::int64_t part = time_ns / 100;
+  return {4 * part, 24 * part, 32 * part, 16 * part, 4 * part};
+}
+inline constexpr std::int64_t time_ns_min = 100'000'000;
+inline constexpr std::int64_t time_ns_max = 3'000'000'000;
+static_assert(plan_for(time_ns_min).sum() <= time_ns_min / 100 * 80);
+static_assert(plan_for(time_ns_max).sum() <= time_ns_max / 100 * 80);
+
 struct crash_state {
   int signo;
   int tid;
   siginfo_t info;
   std::int64_t begun_ns;
+  time_plan plan;
+  std::int64_t text_patience_ns;  // of text_ns, what is left
   const ucontext_t* context;
   const exception_note* note;
   char thread_name[16];
@@ -43,11 +67,34 @@ struct crash_state {
   shown_thread threads[crash_threads_max];
 };
 
-SIGRUN_SIGNAL_SAFE void write_first_words(const crash_state& state,
-                                          const crash_config& config) noexcept;
+/// The text's descriptor, for one of its writers; the patience left over is the next one's.
+class text_target {
+ public:
+  SIGRUN_SIGNAL_SAFE text_target(crash_state& state, const crash_config& config) noexcept
+      : state_(state), out(&fd_target::write, &target_) {
+    target_.fd = config.text_fd;
+    target_.patience_ns = state.text_patience_ns;
+    target_.asks_first = true;
+  }
+  SIGRUN_SIGNAL_SAFE ~text_target() {
+    out.flush();
+    state_.text_patience_ns = target_.patience_ns;
+  }
+  text_target(const text_target&) = delete;
+  text_target& operator=(const text_target&) = delete;
+
+ private:
+  crash_state& state_;
+  fd_target target_;
+
+ public:
+  sink out;
+};
+
+SIGRUN_SIGNAL_SAFE void write_first_words(crash_state& state, const crash_config& config) noexcept;
 SIGRUN_SIGNAL_SAFE void collect(crash_state& state, const crash_config& config,
                                 level detail) noexcept;
-SIGRUN_SIGNAL_SAFE void write_crash_text(const crash_state& state, const crash_config& config,
+SIGRUN_SIGNAL_SAFE void write_crash_text(crash_state& state, const crash_config& config,
                                          level detail) noexcept;
 SIGRUN_SIGNAL_SAFE void write_crash_file(crash_state& state, const crash_config& config) noexcept;
 

@@ -116,10 +116,9 @@ void write_signal(sink& out, int signo, const siginfo_t& info) noexcept {
   }
 }
 
-void write_first_words(const crash_state& state, const crash_config& config) noexcept {
-  fd_target target;
-  target.fd = config.text_fd;
-  sink out(&fd_target::write, &target);
+void write_first_words(crash_state& state, const crash_config& config) noexcept {
+  text_target text(state, config);
+  sink& out = text.out;
   out.add("sigrun: fatal: ");
   if (state.note != nullptr) {
     out.add("uncaught exception ").add(state.note->type).add(": ").add(state.note->message);
@@ -129,10 +128,9 @@ void write_first_words(const crash_state& state, const crash_config& config) noe
   out.add(", process ").number(config.pid).add('\n');
 }
 
-void write_crash_text(const crash_state& state, const crash_config& config, level detail) noexcept {
-  fd_target target;
-  target.fd = config.text_fd;
-  sink out(&fd_target::write, &target);
+void write_crash_text(crash_state& state, const crash_config& config, level detail) noexcept {
+  text_target text(state, config);
+  sink& out = text.out;
   dump_options how;
   how.detail = detail;
   out.add("PC=").hex(symbol::interrupted_registers(*state.context).pc).add(" in ");

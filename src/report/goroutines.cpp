@@ -206,12 +206,10 @@ dump_counts write_goroutines(sink& out, const dump_options& options) noexcept {
   return counts;
 }
 
-void write_goroutines_from_handler(int fd, const ucontext_t& context) noexcept {
+void write_goroutines_from_handler(fd_target& target, const ucontext_t& context) noexcept {
   const std::int64_t begun = sys::now_ns();
   take_turn(begun + 200'000'000, true);
   prepare_asking();
-  fd_target target;
-  target.fd = fd;
   sink out(&fd_target::write, &target);
   dump_options options;
   options.goroutines_max = handler_goroutines_max;

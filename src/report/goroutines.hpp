@@ -63,6 +63,7 @@ SIGRUN_SIGNAL_SAFE void write_goroutine(sink& out, const sched::g_view& view,
 SIGRUN_SIGNAL_SAFE dump_counts write_goroutines(sink& out, const dump_options& options) noexcept;
 
 /// All of it, with the turn and bounds of its own, for a handler: what SIGQUIT writes.
-SIGRUN_SIGNAL_SAFE void write_goroutines_from_handler(int fd, const ucontext_t& context) noexcept;
+SIGRUN_SIGNAL_SAFE void write_goroutines_from_handler(fd_target& target,
+                                                      const ucontext_t& context) noexcept;
 
 }  // namespace sigrun::report

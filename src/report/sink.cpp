@@ -104,6 +104,17 @@ void sink::flush() noexcept {
   used_ = 0;
 }
 
+// Waits for room, at the cost of its patience; false: there is none. What is no descriptor, or has
+// lost its reader, counts as room: write(2) says why.
+bool fd_target::wait() noexcept {
+  const std::int64_t before = sys::now_ns();
+  pollfd wanted{fd, POLLOUT, 0};
+  const sys::timespec64 most = sys::to_timespec(patience_ns > 0 ? patience_ns : 0);
+  const long ready = sys::call(SYS_ppoll, &wanted, 1, &most, nullptr, 0);
+  patience_ns -= sys::now_ns() - before + 1;
+  return ready > 0 || (ready == -EINTR && patience_ns > 0);
+}
+
 void fd_target::write(void* arg, std::string_view text) noexcept {
   auto& self = *static_cast<fd_target*>(arg);
   const std::uint64_t room = self.limit - self.written;
@@ -113,6 +124,10 @@ void fd_target::write(void* arg, std::string_view text) noexcept {
     text = text.substr(0, room);
   }
   while (!text.empty()) {
+    if (self.asks_first && !self.wait()) {
+      if (self.error == 0) self.error = EAGAIN;
+      break;
+    }
     const long sent = sys::write(self.fd, text);
     if (sent > 0) {
       self.written += static_cast<std::uint64_t>(sent);
@@ -124,11 +139,7 @@ void fd_target::write(void* arg, std::string_view text) noexcept {
       if (self.error == 0) self.error = sent == 0 ? EIO : static_cast<int>(-sent);
       break;
     }
-    const std::int64_t before = sys::now_ns();
-    pollfd wanted{self.fd, POLLOUT, 0};
-    const sys::timespec64 most = sys::to_timespec(self.patience_ns);
-    sys::call(SYS_ppoll, &wanted, 1, &most, nullptr, 0);
-    self.patience_ns -= sys::now_ns() - before + 1;
+    self.wait();
   }
   self.lost += text.size();
 }

@@ -43,12 +43,18 @@ class sink {
 struct fd_target {
   int fd = -1;
   std::int64_t patience_ns = 1'000'000'000;
+  /// Asks before each write, so that a descriptor without O_NONBLOCK has no more patience than one
+  /// with it: a sink's pieces fit where poll(2) says that there is room, in a pipe as elsewhere.
+  bool asks_first = false;
   std::uint64_t written = 0;
   std::uint64_t lost = 0;
   int error = 0;                     // why, the first time
   std::uint64_t limit = UINT64_MAX;  // bytes; beyond it everything is lost
 
   SIGRUN_SIGNAL_SAFE static void write(void* self, std::string_view text) noexcept;
+
+ private:
+  SIGRUN_SIGNAL_SAFE bool wait() noexcept;
 };
 
 }  // namespace sigrun::report

@@ -126,7 +126,7 @@ struct intake {
       nullptr};
   std::atomic<std::uint64_t> crash_signals{0};  // bit n-1
   /// While that is under way: sees every signal first, and does not return from those that end it.
-  std::atomic<void (*)(int signo, const siginfo_t& info) noexcept> ending{nullptr};
+  std::atomic<bool (*)(int signo, const siginfo_t& info) noexcept> ending{nullptr};
   /// Called when news comes while the consumer is at large: somebody idle may look sooner. Set once
   /// by the scheduler; signal-safe.
   std::atomic<void (*)() noexcept> find_idle{nullptr};

@@ -302,8 +302,11 @@ extern "C" void sigrun_sighandler(int signo, void* raw_info, void* raw_context,
                "signal frame is corrupt or on the wrong stack; not resuming it");
   const int saved_errno = errno;
   intake& in = the_intake();
-  if (const auto ending = in.ending.load()) [[unlikely]]
-    ending(signo, *info);
+  if (const auto ending = in.ending.load(); ending != nullptr && ending(signo, *info))
+      [[unlikely]] {
+    errno = saved_errno;
+    return;
+  }
   if (chained_back(info, stack_pointer)) return;  // our own call is under way, and does the rest
   // A thread that runs our code alone never forks, so it need not ask: a system call saved.
   const thread_block* self = current_thread();

@@ -87,6 +87,7 @@ struct fault_slot {
 /// The one of a thread, and what is looked up once for it.
 struct thread_faults : fault_slot {
   void* exceptions = nullptr;  // fiber::eh_globals
+  int tid = 0;                 // 0: not looked up
 };
 /// The calling thread's. Found anew by each call, in two instructions, as current_machine().
 [[gnu::always_inline]] SIGRUN_SIGNAL_SAFE inline thread_faults& current_thread_faults() noexcept {

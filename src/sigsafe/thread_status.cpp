@@ -35,6 +35,8 @@ void take_line(std::string_view line, thread_status& out) noexcept {
     out.pending = signals_in(line);
   } else if (is_of(line, "SigBlk")) {
     out.blocked = signals_in(line);
+  } else if (is_of(line, "State")) {
+    if (!line.empty()) out.state = line[0];
   } else if (is_of(line, "Name")) {
     std::size_t i = 0;
     for (; i < line.size() && i + 1 < sizeof out.name; ++i) out.name[i] = line[i];

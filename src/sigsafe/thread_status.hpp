@@ -9,9 +9,10 @@
 
 namespace sigrun::sigsafe {
 
-/// What proc_pid_status(5) says of one thread's signals.
+/// What proc_pid_status(5) says of one thread, and of its signals.
 struct thread_status {
   char name[64] = {};  // as the kernel shows it, with its escapes; ends with a zero
+  char state = '\0';   // R, S, D, T, t, Z, X or I
   signal_set blocked;
   signal_set pending;  // for this thread alone, which no system call tells
 };

@@ -4,6 +4,8 @@
 // recover are in recovering.cpp.
 #include "zoo.hpp"
 
+#include "fault/fault_syscall6.hpp"
+
 #include <sigrun/chan.hpp>
 #include <sigrun/crash.hpp>
 #include <sigrun/go.hpp>
@@ -12,6 +14,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <csignal>
@@ -208,17 +212,63 @@ void many_kinds_at_once() {
   for (std::thread& each : threads) each.join();
 }
 
-// Nobody reads from the pipe that is stderr, and it is full.
+// Writes to it, without O_NONBLOCK, wait for ever: it is full, and nobody reads.
+void fill(int pipe) {
+  const std::vector<char> rubbish(65536, 'x');
+  ::fcntl(pipe, F_SETFL, O_NONBLOCK);
+  while (::write(pipe, rubbish.data(), rubbish.size()) > 0) {
+  }
+  ::fcntl(pipe, F_SETFL, 0);
+}
+
 void blocks_on_stderr() {
   int ends[2];
   if (::pipe(ends) != 0) std::_Exit(99);
-  ::fcntl(ends[1], F_SETFL, O_NONBLOCK);
-  const std::vector<char> rubbish(65536, 'x');
-  while (::write(ends[1], rubbish.data(), rubbish.size()) > 0) {
-  }
-  ::fcntl(ends[1], F_SETFL, 0);
+  fill(ends[1]);
   ::dup2(ends[1], 2);
   null_write();
+}
+
+void quits_with_nobody_reading() {
+  int ends[2];
+  if (::pipe(ends) != 0) std::_Exit(99);
+  fill(ends[1]);
+  ::dup2(ends[1], 2);
+  quits();
+}
+
+// The text's file is a FIFO, and nobody reads it (see main).
+void blocks_on_a_fifo() { null_write(); }
+
+// poll(2) says that there is room, and write(2) waits for ever all the same.
+void hangs_in_a_write() {
+  sigrun::fault::watch([](long number, long fd, long) {
+    while (number == SYS_write && fd == 2) ::pause();
+  });
+  null_write();
+}
+
+void hangs_while_others_set_alarms() {
+  std::atomic<bool> turning{false};
+  std::thread([&turning] {
+    for (;;) {
+      ::alarm(1);
+      ::alarm(0);
+      turning.store(true);
+    }
+  }).detach();
+  while (!turning.load()) std::this_thread::yield();
+  hangs_in_a_write();
+}
+
+struct says_nothing : std::exception {
+  const char* what() const noexcept override {
+    for (;;) ::pause();
+  }
+};
+[[gnu::noinline]] void throws_what_hangs() {
+  asm volatile("");
+  throw says_nothing();
 }
 
 void has_no_disk() {
@@ -269,6 +319,11 @@ constexpr animal animals[] = {
     {"stderr_has_no_room", stderr_has_no_room, true},
     {"many_kinds_at_once", many_kinds_at_once, false},
     {"blocks_on_stderr", blocks_on_stderr, true},
+    {"quits_with_nobody_reading", quits_with_nobody_reading, true},
+    {"blocks_on_a_fifo", blocks_on_a_fifo, true},
+    {"hangs_in_a_write", hangs_in_a_write, true},
+    {"hangs_while_others_set_alarms", hangs_while_others_set_alarms, true},
+    {"throws_what_hangs", throws_what_hangs, true},
     {"has_no_disk", has_no_disk, true},
     {"has_no_address_space", has_no_address_space, true},
 };
@@ -300,6 +355,14 @@ int main(int argc, char** argv) {
   options.version = "1.2.3";
   options.symbolizer = symbolizer == "none" ? "" : std::string(symbolizer);
   options.symbolize = symbolizer != "none";
+  if (const char* const ms = std::getenv("ZOO_TIME_MS")) {
+    options.time_max = std::chrono::milliseconds(std::atoi(ms));
+  }
+  if (std::string_view(argv[1]) == "blocks_on_a_fifo") {
+    options.text_file = options.directory + ".fifo";
+    ::mkfifo(options.text_file.c_str(), 0600);
+    fill(::open(options.text_file.c_str(), O_RDWR | O_CLOEXEC));
+  }
   try {
     sigrun::install_crash_reports(options);
   } catch (const std::exception& error) {

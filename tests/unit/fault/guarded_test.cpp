@@ -101,6 +101,13 @@ TEST_F(Guarded, ABadPointerIsAnErrorThatNamesIt) {
   }
 }
 
+TEST_F(Guarded, AForkedChildsFaultIsOfItsOwnThread) {
+  ASSERT_EQ(fault_of([] { load(near_null); }).tid, sys::gettid());
+  const child_result child =
+      run_child([] { return fault_of([] { load(near_null); }).tid == sys::gettid() ? 0 : 1; });
+  EXPECT_TRUE(child.exited_with(0)) << child.describe();
+}
+
 TEST_F(Guarded, RegistersAreThoseOfTheInstruction) {
   const fault what = fault_of([] { store(near_null, 0x5eed); });
   int found = 0;
