@@ -28,6 +28,7 @@ TEST(ThreadStatusTest, what_is_sent_to_the_thread_alone_is_told_from_the_rest) {
     EXPECT_EQ(status.pending, usr1);
     EXPECT_EQ(status.blocked, sys::current_mask());
     EXPECT_STREQ(status.name, "looked-at");
+    EXPECT_EQ(status.state, 'R');
     thread_status same;
     ASSERT_TRUE(read_thread_status(sys::gettid(), same));
     EXPECT_EQ(same.pending, usr1);
