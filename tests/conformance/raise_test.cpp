@@ -116,6 +116,11 @@ TEST_F(Raise, WhatHasNoHandlerWaitsForOneAndKeepsNobodyBusy) {
 
 // A child of fork(2) goes on as the goroutine that it was, without the others.
 TEST_F(Raise, AnEventAfterForkAndSetuidHasTheIdsOfThen) {
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+  GTEST_SKIP() << "to the sanitizer the child's scheduler races with the parent's threads";
+#endif
+#endif
   std::optional<signal_event> got;
   go([&] {
     const goroutine_ref self = this_goroutine();
@@ -446,9 +451,12 @@ TEST_F(Raise, AnExceptionThatFindsNoPointAnyMoreLeavesTheGoroutine) {
   goroutine target = go([] {
     const goroutine_ref self = this_goroutine();
     const raise_handler usr1(SIGUSR1, [](const signal_event&) { throw stopped(); });
-    goroutine other = go([&] { self.raise(SIGUSR1); });
-    until([&] { return other.done() || self.stats().waiting != 0; });
-    goroutine longer = go([&] { until([&] { return self.stats().handled == 1; }); });
+    goroutine other = go([self] { self.raise(SIGUSR1); });
+    {
+      const signal_deferral not_here;
+      until([&] { return self.stats().waiting != 0; });
+    }
+    goroutine longer = go([self] { until([&] { return self.stats().handled == 1; }); });
     longer.join();  // the handler runs here
     other.join();
   });
