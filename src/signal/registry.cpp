@@ -176,12 +176,14 @@ void runtime::stop(detail::chan_core& channel) noexcept {
   gone->channel->drop_memory();
 }
 
-// What handlers have queued was taken before.
+// As disable(), but that the signals stay subscribed.
 void runtime::leave_to_others(detail::chan_core& channel, signal_set signals) noexcept {
   if (signals.empty()) return;
   sigsafe::thread_block& self = here();
   duty_.own(self);
   duty_.drain(self);
+  duty_.take_pending(self, signals, pending_max);
+  await_handlers(self, signals);
   remove_entries(&channel, signals);
   duty_.release(self);
 }
@@ -193,6 +195,7 @@ void runtime::disable(signal_set signals, afterwards then) {
   duty_.own(self);
   duty_.drain(self);
   duty_.take_pending(self, signals, pending_max);
+  await_handlers(self, signals);
   in.wanted.fetch_and(~signals.bits());
   publish_sets();
   signals.for_each([&](int signo) { put_back(signo, then); });

@@ -14,7 +14,8 @@
 //      a handler that runs between finds our code, and what it queues is dispatched or handed
 //      back to the disposition that is there by then.
 //  (2) Before a signal's disposition changes, what the kernel holds pending of it has been taken
-//      and dispatched, with the duty in hand. So a signal sent before stop() is delivered.
+//      and dispatched, with the duty in hand, and so has what a thread had been given already. So
+//      a signal sent before stop() is delivered.
 //  (3) An entry list in the table is immutable. It is freed only after dispatching_ was seen even
 //      or changed, so the dispatcher never reads a freed one.
 #pragma once
@@ -108,6 +109,7 @@ class runtime final : dispatcher, detail::chan_hook, sched::signal_duty {
 
   void enable(signal_set signals, const notify_options& options);
   void disable(signal_set signals, afterwards then);
+  void await_handlers(sigsafe::thread_block& self, signal_set signals) noexcept;
   void leave_to_others(detail::chan_core& channel, signal_set signals) noexcept;
   void put_back(int signo, afterwards then);
   static bool keeps_rule(int signo) noexcept;

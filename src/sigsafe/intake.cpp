@@ -202,6 +202,33 @@ void release_held_back(const thread_block& self) noexcept {
   }
 }
 
+namespace {
+bool is_empty(const mask_request& request) noexcept {
+  return (request.open.load() | request.close.load() | request.lift.load()) == 0;
+}
+}  // namespace
+
+bool has_empty_request(int tid) noexcept {
+  for (const mask_request& request : the_only_intake.requests) {
+    if (request.tid.load() == tid && request.phase.load() != mask_request::vacant &&
+        is_empty(request)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void withdraw_empty_requests(int tid) noexcept {
+  for (mask_request& request : the_only_intake.requests) {
+    if (!claim_request(request, tid)) continue;
+    if (is_empty(request)) {
+      vacate(request);
+    } else {
+      put_back(request);
+    }
+  }
+}
+
 bool has_request(int tid) noexcept {
   for (const mask_request& request : the_only_intake.requests) {
     if (request.phase.load() != mask_request::vacant && request.tid.load() == tid) return true;

@@ -188,6 +188,11 @@ void release_held_back(const thread_block& self) noexcept;
 /// What is blocked on that thread in any case, held back or not.
 SIGRUN_SIGNAL_SAFE signal_set kept_blocked(const thread_block& self) noexcept;
 
+/// Whether a thread has yet to carry out a request that asks for nothing: request_mask(tid, {},
+/// {}).
+bool has_empty_request(int tid) noexcept;
+/// Takes such requests back.
+void withdraw_empty_requests(int tid) noexcept;
 /// Whether a request for a thread is under way, as where signals are held back on it.
 bool has_request(int tid) noexcept;
 /// The signals that are held back on the calling thread, whose block `self` is, or were lately:

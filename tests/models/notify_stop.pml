@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The last stop() of a signal against handlers and dispatch: disable() in src/signal/registry.cpp,
-// unclaimed() in runtime.cpp, unsubscribed() in src/sigsafe/sighandler.cpp; invariants (1) and (2)
-// of src/signal/runtime.hpp.
+// await_handlers() in in_flight.cpp, unclaimed() in runtime.cpp, unsubscribed() in
+// src/sigsafe/sighandler.cpp; invariants (1) and (2) of src/signal/runtime.hpp.
 //
 // One thread has the signal blocked, so a signal sent may stay pending; another has it open, so it
 // may enter our handler at any time, and be slow there. stop() has the duty throughout, a
 // dispatcher has it afterwards. The disposition before ours is the default.
 //
-// Checked: every signal is delivered or meets the disposition, once; what was pending, blocked, when
-// stop() began is delivered.
+// Checked: every signal is delivered or meets the disposition, once; what was sent before stop()
+// began is delivered, whether it was pending then or on its way in the open thread.
 
 #define SIGNALS 3
 
 bool ours = true, wanted = true, subscribed = true;  // in the kernel, in the intake, in the table
 byte pending, queued;
 byte delivered, defaulted, sent;
-byte early, early_pending, early_delivered;          // those sent before stop() began
+byte early, early_pending, early_queued, early_delivered;  // those sent before stop() began
 bool stopping;
+bool carrying;  // the kernel has given the open thread one, which its handler has yet to queue
 
 inline dispatch_all() {
   do
-  :: atomic { queued > 0 -> queued-- };
+  :: atomic { queued > 0 -> queued--; was_early = (early_queued > 0);
+              if :: was_early -> early_queued-- :: else -> skip fi };
      if
-     :: subscribed -> delivered++
+     :: subscribed -> delivered++; if :: was_early -> early_delivered++ :: else -> skip fi
      :: else ->
 #ifdef BUG_DROP_UNCLAIMED
         skip
@@ -51,21 +53,20 @@ proctype sender() {
 
 // The thread that has the signal open. The kernel looks at the disposition as it delivers.
 active proctype open_thread() {
+  bool is_early;
   end: do
   :: atomic {
        pending > 0 && ours ->
-       pending--;
-       // Its handler may be slower than stop(): then the disposition has it. No claim about it.
-       if :: early_pending > 0 -> early_pending--; early-- :: else -> skip fi
+       pending--; carrying = true; is_early = (early_pending > 0);
+       if :: is_early -> early_pending-- :: else -> skip fi
      };
+     // As slowly as it likes.
      if
-     :: wanted -> queued++
-     :: else ->
-        if
-        :: ours -> queued++
-        :: else -> defaulted++
-        fi
-     fi
+     :: wanted || ours ->
+        atomic { queued++; if :: is_early -> early_queued++ :: else -> skip fi }
+     :: atomic { !wanted && !ours -> defaulted++ }
+     fi;
+     carrying = false
   :: atomic {
        pending > 0 && !ours ->
        // A blocked one is in the kernel until stop() has opened the threads; this one is open.
@@ -76,7 +77,7 @@ active proctype open_thread() {
 }
 
 active proctype stopper() {
-  bool is_early;
+  bool is_early, was_early;
   stopping = true;
 #ifdef BUG_TABLE_FIRST
   subscribed = false;
@@ -91,6 +92,9 @@ active proctype stopper() {
      fi
   :: pending == 0 -> break
   od;
+#endif
+#ifndef BUG_NOBODY_IS_AWAITED
+  !carrying;
 #endif
   wanted = false;
   ours = false;

@@ -179,7 +179,10 @@ TEST(Delivery, ABlockedConsumerOfSigchldDelaysNoSigterm) {
 }
 
 TEST(Delivery, EachPolicyKeepsItsBooks) {
-  expect_ok([] {
+  // Several threads may take them, one M after the other at least, and what two of them take at the
+  // same time may change places.
+  const bool in_order = !sigrun::test::runs_in_goroutine("child");
+  expect_ok([in_order] {
     struct expected {
       overflow policy;
       unsigned dropped;
@@ -199,12 +202,40 @@ TEST(Delivery, EachPolicyKeepsItsBooks) {
       unsigned got = 0;
       unsigned stands_for = 0;
       for (int next = e.first; ch.try_recv(event); ++next, ++got) {
-        REQUIRE_EQ(event.value_int(), next);
+        if (in_order) REQUIRE_EQ(event.value_int(), next);
         stands_for += event.count;
       }
       REQUIRE_EQ(got, e.policy == overflow::unbounded ? 10 : 4);
       REQUIRE_EQ(stands_for, 10 - e.dropped);
     }
+    return 0;
+  });
+}
+
+// Threads that are open, and more than there are processors, take what is sent; some are given a
+// signal and then no processor for a while.
+TEST(Delivery, WhatAnotherThreadHasJustBeenGivenIsDeliveredByStop) {
+  expect_ok([] {
+    std::atomic<bool> over{false};
+    std::vector<std::thread> open;
+    for (int i = 0; i < 6; ++i) {
+      open.emplace_back([&over] {
+        while (!over.load()) {
+        }
+      });
+    }
+    int got = 0;
+    constexpr int rounds = 10;
+    for (int i = 0; i < rounds; ++i) {
+      const signal_chan ch{16};
+      sigrun::notify(ch, SIGRTMIN + 3);
+      queue_all(::getpid(), SIGRTMIN + 3, 10);
+      sigrun::stop(ch);
+      for (signal_event event; ch.try_recv(event);) ++got;
+    }
+    over.store(true);
+    for (std::thread& one : open) one.join();
+    REQUIRE_EQ(got, rounds * 10);
     return 0;
   });
 }
@@ -364,10 +395,10 @@ TEST(Delivery, WithoutAnFdOrAProcessToHaveNotifyStillWorksOrSaysWhy) {
 // nobody subscribed is discarded by the kernel rather than deadly.
 TEST(Delivery, FlipsAgainstAStormLoseNothingUncounted) {
   const char* wanted = std::getenv("SIGRUN_STRESS");
-  const int flips = wanted != nullptr ? std::atoi(wanted) : 20'000;
+  const int flips = wanted != nullptr ? std::atoi(wanted) : 500;
   child_options options;
   options.ignored = signal_set::of(SIGRTMIN + 2);
-  options.timeout = std::chrono::milliseconds{50'000 + flips / 5};
+  options.timeout = std::chrono::milliseconds{50'000 + flips * 20};
   expect_ok(
       [flips] {
         const signal_chan steady{1};
@@ -418,7 +449,7 @@ TEST(Delivery, TheLastStopInAStormLosesNothingUncounted) {
         const auto before = sigrun::stats();
         long drained = 0;
         signal_event event;
-        for (int i = 0; i < 2'000; ++i) {
+        for (int i = 0; i < 200; ++i) {
           sigrun::notify(ch, {SIGRTMIN + 2}, unbounded());
           sigrun::stop(ch);
           while (ch.try_recv(event)) ++drained;

@@ -98,6 +98,53 @@ TEST(stopping, one_of_several_has_what_came_before) {
             0);
 }
 
+std::atomic<int> calls_of_older_handler{0};
+std::atomic<bool> may_return{false};
+
+// Called before ours queues the signal, which is so long on its way.
+void older_handler(int) {
+  ++calls_of_older_handler;
+  while (!may_return.load()) {
+  }
+}
+
+TEST(stopping, waits_for_what_a_thread_has_been_given) {
+  EXPECT_EQ(with_a_small_queue([] {
+              std::signal(real_time, older_handler);
+              const signal_chan goes(4);
+              notify_options chained;
+              chained.previous = chain::before;
+              notify(goes, {real_time}, chained);
+              std::atomic<bool> over{false};
+              std::thread carrier([&over] {
+                send_thread(gettid(), real_time, 7);
+                while (!over.load()) {
+                }
+              });
+              while (calls_of_older_handler.load() == 0) {
+              }
+              std::atomic<bool> stops{false};
+              std::thread releaser([&stops] {
+                while (!stops.load()) {
+                }
+                const auto later = std::chrono::steady_clock::now() + 20ms;
+                while (std::chrono::steady_clock::now() < later) {
+                }
+                may_return.store(true);
+              });
+              stops.store(true);
+              stop(goes);
+              signal_event event;
+              const bool came = goes.try_recv(event) && event.value_bits == 7;
+              over.store(true);
+              carrier.join();
+              releaser.join();
+              REQUIRE(came && calls_of_older_handler.load() == 1);
+              return 0;
+            }),
+            0);
+}
+
 // fork() gives the mask back that it found, which may have what was held back at that moment.
 TEST(forking, with_signals_held_back_leaves_none_blocked) {
   EXPECT_EQ(with_a_small_queue([] {
