@@ -252,18 +252,22 @@ After an upgrade the lines below say which process it is then.
 
 
 def follow(at, shown, seconds=None):
-    """Shows what the gateway says, whoever serves, until it has ended."""
+    """Shows what the gateway says, whoever serves, until it has ended: who takes over when it was
+    told to, by a caller who gives it so many seconds, is told as well."""
     end = None if seconds is None else time.monotonic() + seconds
     while end is None or time.monotonic() < end:
         with at.news:
             at.news.wait_for(lambda: at.over or len(at.lines) > len(shown), 0.5)
             fresh, over = at.lines[len(shown):], at.over
         for line in fresh:
+            # Before it counts as shown: Ctrl-C may come between any two of these.
+            if "listening on" in line and (pid := int(line.split()[1].rstrip(":"))) != at.pid:
+                at.pids.append(pid)
+                at.pid = pid
+                if end is not None:
+                    at.kill(signal.SIGTERM)
             shown.append(line)
             print(line, flush=True)
-            if "listening on" in line and (pid := int(line.split()[1].rstrip(":"))) != at.pid:
-                at.pid = pid
-                at.pids.append(pid)
         if over:
             print("The gateway has ended.", flush=True)
             return

@@ -79,8 +79,7 @@ struct reload_stats {
   std::uint64_t requests = 0;
   std::uint64_t attempts = 0;
   std::uint64_t published = 0;
-  std::uint64_t unchanged =
-      0;  ///< looks of the watch that found the last attempt's bytes: no attempt
+  std::uint64_t unchanged = 0;  ///< looks of the watch at the bytes of the last attempt
   std::uint64_t refused = 0;
   std::uint64_t rolled_back = 0;
   std::uint64_t replies_sent = 0;

@@ -188,8 +188,7 @@ void release_held_back(const thread_block& self) noexcept;
 /// What is blocked on that thread in any case, held back or not.
 SIGRUN_SIGNAL_SAFE signal_set kept_blocked(const thread_block& self) noexcept;
 
-/// Whether a thread has yet to carry out a request that asks for nothing: request_mask(tid, {},
-/// {}).
+/// Whether a thread has yet to carry out a request_mask() that asks for nothing, but to answer.
 bool has_empty_request(int tid) noexcept;
 /// Takes such requests back.
 void withdraw_empty_requests(int tid) noexcept;
