@@ -486,7 +486,8 @@ TEST_F(GracefulTest, AServerThatDoesNotDrainIsCutOff) {
   diary order;
   const auto server = std::make_shared<fake_server>(order);
   server->hang = true;
-  graceful life(quiet(30ms));
+  // Long enough for one look at what still runs, on a busy machine too.
+  graceful life(quiet(400ms));
   life.add("fake", server);
   life.begin_stop();
   EXPECT_TRUE(life.serve().forced);
