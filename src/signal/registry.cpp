@@ -176,14 +176,19 @@ void runtime::stop(detail::chan_core& channel) noexcept {
   gone->channel->drop_memory();
 }
 
+// Invariant (2) as far as it concerns what was sent before, with the duty in hand.
+void runtime::take_what_was_sent(sigsafe::thread_block& self, signal_set signals) noexcept {
+  duty_.drain(self);
+  duty_.take_pending(self, signals, pending_max);
+  await_handlers(self, signals);
+}
+
 // As disable(), but that the signals stay subscribed.
 void runtime::leave_to_others(detail::chan_core& channel, signal_set signals) noexcept {
   if (signals.empty()) return;
   sigsafe::thread_block& self = here();
   duty_.own(self);
-  duty_.drain(self);
-  duty_.take_pending(self, signals, pending_max);
-  await_handlers(self, signals);
+  take_what_was_sent(self, signals);
   remove_entries(&channel, signals);
   duty_.release(self);
 }
@@ -193,9 +198,7 @@ void runtime::disable(signal_set signals, afterwards then) {
   sigsafe::intake& in = sigsafe::the_intake();
   sigsafe::thread_block& self = here();
   duty_.own(self);
-  duty_.drain(self);
-  duty_.take_pending(self, signals, pending_max);
-  await_handlers(self, signals);
+  take_what_was_sent(self, signals);
   in.wanted.fetch_and(~signals.bits());
   publish_sets();
   signals.for_each([&](int signo) { put_back(signo, then); });

@@ -109,6 +109,7 @@ class runtime final : dispatcher, detail::chan_hook, sched::signal_duty {
 
   void enable(signal_set signals, const notify_options& options);
   void disable(signal_set signals, afterwards then);
+  void take_what_was_sent(sigsafe::thread_block& self, signal_set signals) noexcept;
   void await_handlers(sigsafe::thread_block& self, signal_set signals) noexcept;
   void leave_to_others(detail::chan_core& channel, signal_set signals) noexcept;
   void put_back(int signo, afterwards then);
